@@ -86,21 +86,21 @@ class Feed:
         given = plan.preparation
         return cls(plan, scenes, sampler, replace(given, changes=(*_style(plan, scenes), *given.changes)))
 
-    def loaders(self, network: nn.Module, stride: int, resident: nn.Module | None) -> Loaders:
+    def loaders(self, network: nn.Module, stride: int, *, resident: bool = False) -> Loaders:
         """Loaders of labelled chips, of the target's where it is learned from, and of the windows of validation.
 
         Args:
             network: For the size of its windows.
             stride: The network's.
-            resident: The network that is trained, where all scenes are to stay on its device; None where chips are read.
+            resident: Keep all scenes on the device that trains, instead of reading chips.
 
         Raises:
             ConfigError: Scenes can't stay on several devices.
         """
-        training = {"labelled": self._loader((*self.scenes.training, *self.scenes.old), self, self.plan.mix, resident)}
+        training = {"labelled": self._loader((*self.scenes.training, *self.scenes.old), self, self.plan.mix, resident=resident)}
         if self.plan.teaching.weight:
             target = replace(self, sampler=_sampler(self.plan, self.scenes.target, 1), preparation=self._unlabelled)
-            training["target"] = self._loader(self.scenes.target, target, None, resident)
+            training["target"] = self._loader(self.scenes.target, target, None, resident=resident)
         return Loaders(training, self._checks(network, stride))
 
     def images(self, sources: Sequence[ChipSource], salt: int, size: int) -> Iterator[torch.Tensor]:
@@ -119,17 +119,17 @@ class Feed:
         """For chips without labels: turned and moved like others, but with the values that they have."""
         return replace(self.preparation, weigh=None, changes=self.preparation.changes[-2:-1])
 
-    def _loader(self, sources: Sequence[ChipSource], by: Feed, mix: Mix | None, resident: nn.Module | None) -> DataLoader[Batch]:
+    def _loader(self, sources: Sequence[ChipSource], by: Feed, mix: Mix | None, *, resident: bool) -> DataLoader[Batch]:
         loop, sampling = self.plan.loop, self.plan.sampling
         on_gpu = loop.device in ("auto", "gpu") and gpu_count() > 0
-        if resident is None:
+        if not resident:
             reading = Reading(sampling.workers, on_gpu)
             return training_loader(
                 sources, by.sampler, by.preparation, batches=loop.epoch, size=sampling.batch, mix=mix, reading=reading
             )
         if loop.devices > 1:
             raise ConfigError(f"loop.devices: scenes can't stay on {loop.devices} devices; take one")
-        device = training_device(resident, gpu=on_gpu)
+        device = training_device(gpu=on_gpu)
         return resident_loader(sources, by.sampler, by.preparation, device, batches=loop.epoch, size=sampling.batch, mix=mix)
 
     def _checks(self, network: nn.Module, stride: int) -> DataLoader[Check]:

@@ -139,7 +139,8 @@ class TrainingModule(lightning.LightningModule):
         if self._descent.before_step is not None:
             self._descent.before_step(self.network, self.global_step)
         output = self.network(labelled.image)
-        scores = scores_of(output)
+        # Where the network computes in 16 bits, sums over pixels still need 32.
+        scores = scores_of(output).float()
         size = scores.shape[-2], scores.shape[-1]
         labels = centre(labelled.labels, *size)
         weights = centre(labelled.weights, *size) if labelled.weights is not None else None
@@ -169,7 +170,7 @@ class TrainingModule(lightning.LightningModule):
         """Add a window to the confusion matrix and to the loss; only its core counts."""
         del number
         # The channels after the scores distinguish objects.
-        scores = scores_of(self.dense(batch["image"]))[:, : self.count]
+        scores = scores_of(self.dense(batch["image"]))[:, : self.count].float()
         rows, cols = batch["core"]
         scores, labels = scores[:, :, rows, cols], batch["labels"][:, rows, cols]
         known = int((labels != UNLABELLED).sum())

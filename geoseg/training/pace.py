@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from geoseg.inference.choice import gpu_count
 from geoseg.training.training_plan import LoopSettings
 
-__all__ = ["Pace", "Paced", "device_line", "peak_bytes"]
+__all__ = ["Pace", "Paced", "computes_bf16", "device_line", "peak_bytes", "precision_line"]
 
 WARM_UP, TIMED = 2, 5
 """Steps that are left out, since kernels and caches are being made, and steps that are measured."""
@@ -99,6 +99,22 @@ def peak_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def precision_line(loop: LoopSettings) -> str:
+    """The precision, and whether 16 bits would be computed faster here."""
+    faster = loop.precision == "32" and computes_bf16(loop)
+    return f"precision {loop.precision}" + ("; this device computes bf16 faster: loop.precision = bf16" if faster else "")
+
+
+def computes_bf16(loop: LoopSettings) -> bool:
+    """Whether the device that trains has instructions for bf16; those of CPUs are AVX512_BF16 and AMX."""
+    if loop.device in ("auto", "gpu") and torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if loop.device == "mps" or (loop.device == "auto" and torch.backends.mps.is_available()):
+        return False
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
 def device_line(loop: LoopSettings) -> str:

@@ -21,7 +21,6 @@ from geoseg.models.networks.pretrained import load_weights
 from geoseg.models.networks.stride import refuse_one_size, stride_of
 from geoseg.training.curve import Curve, HardExamples, Pictures
 from geoseg.training.data.loaders import normalized
-from geoseg.training.data.resident import as_built
 from geoseg.training.data.samplers import HardSampler
 from geoseg.training.detection import DetectionModule
 from geoseg.training.feed import Feed, Scenes
@@ -80,18 +79,16 @@ def run_plan(plan: TrainingPlan, scenes: Scenes, places: Places, watching: Watch
         ModelError: The weights to begin from can't be loaded.
     """
     torch.manual_seed(plan.loop.seed)
-    network = build_network(plan.network)
-    notes = _begin(plan, network)
+    network, notes = _begin(plan)
     stride = stride_of(inference_form(network))
     feed = Feed.of(plan, scenes)
     module = _module(plan, network, feed)
-    loaders = feed.loaders(network, stride, module.network if resident else None)
+    loaders = feed.loaders(network, stride, resident=resident)
     watched = (*_watched(feed, stride, places), *watching.callbacks)
     fit(module, loaders, places.checkpoints, plan.loop, replace(watching, callbacks=watched))
     state = weights_of(places.checkpoints / (LAST if plan.keep_last else BEST))
     network.load_state_dict(state if plan.network.objects else main_weights(state))
-    if resident:
-        as_built(network)
+    network.to(memory_format=torch.contiguous_format)
     if plan.adapt_statistics:
         count = adapt_statistics(network, feed.images(scenes.target, 5, 8))
         notes.append(
@@ -109,22 +106,27 @@ def rehearse(plan: TrainingPlan, scenes: Scenes) -> Paced:
     """
     found: list[Paced] = []
     with TemporaryDirectory(prefix="geoseg-rehearsal-") as folder:
-        network = build_network(plan.network)
-        _begin(plan, network)
+        network, _ = _begin(plan)
         feed = Feed.of(plan, scenes)
-        loaders = feed.loaders(network, stride_of(inference_form(network)), None)
+        loaders = feed.loaders(network, stride_of(inference_form(network)))
         fit(_module(plan, network, feed), loaders, Path(folder), plan.loop, Watching([Pace(found.append)], progress=False))
     return found[-1]
 
 
-def _begin(plan: TrainingPlan, network: nn.Module) -> list[str]:
-    """Load the weights to begin from; what was loaded, in words."""
+def _begin(plan: TrainingPlan) -> tuple[nn.Module, list[str]]:
+    """The network with the weights to begin from; what was loaded, in words.
+
+    Its weights, and with them all that its convolutions give, lie channels last: convolutions of CPUs and GPUs are made for
+    that order, and else copy what they get and give.
+    """
+    network = build_network(plan.network)
     refuse_one_size(inference_form(network), plan.network)
-    if plan.start.weights is None:
-        return []
-    loaded = load_weights(network, plan.start.weights, config=plan.network, bands=plan.bands, classes=plan.classes)
-    log.info("%s", loaded.note)
-    return [loaded.note]
+    notes = []
+    if plan.start.weights is not None:
+        loaded = load_weights(network, plan.start.weights, config=plan.network, bands=plan.bands, classes=plan.classes)
+        log.info("%s", loaded.note)
+        notes.append(loaded.note)
+    return network.to(memory_format=torch.channels_last), notes
 
 
 def _module(plan: TrainingPlan, network: nn.Module, feed: Feed) -> TrainingModule:

@@ -41,7 +41,7 @@ class ValueModule(TrainingModule):
         assert labelled is not None
         if self._descent.before_step is not None:
             self._descent.before_step(self.network, self.global_step)
-        output = scores_of(self.network(labelled.image))
+        output = scores_of(self.network(labelled.image)).float()
         known = centre(_values_of(labelled.rasters), output.shape[-2], output.shape[-1])
         total = self._values(output, known)
         self.log("loss", total.detach(), prog_bar=True)
@@ -52,7 +52,7 @@ class ValueModule(TrainingModule):
         """Add a window to the sums; only its core counts."""
         del number
         rows, cols = batch["core"]
-        output = scores_of(self.dense(batch["image"]))[:, :1, rows, cols]
+        output = scores_of(self.dense(batch["image"]))[:, :1, rows, cols].float()
         values = _values_of(batch.get("rasters"))[:, :1, rows, cols]
         known = ~values.isnan()
         count = int(known.sum())

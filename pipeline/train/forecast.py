@@ -72,7 +72,7 @@ def duration(seconds: float) -> str:
 def plan_lines(plan: TrainingPlan, data: TrainingData) -> dict[str, str]:
     """Device, network and steps in words."""
     from geoseg.models.networks.build import build_network
-    from geoseg.training.pace import device_line
+    from geoseg.training.pace import device_line, precision_line
 
     loop, network = plan.loop, build_network(plan.network)
     parameters = sum(p.numel() for p in network.parameters())
@@ -82,7 +82,7 @@ def plan_lines(plan: TrainingPlan, data: TrainingData) -> dict[str, str]:
     encoder = f" on {plan.network.encoder}" if hasattr(network, "encoder") else ""
     return {
         "device": device_line(loop),
-        "network": f"{plan.network.architecture}{encoder}, {count_text(parameters)} parameters, precision {loop.precision}",
+        "network": f"{plan.network.architecture}{encoder}, {count_text(parameters)} parameters, {precision_line(loop)}",
         "steps": f"{loop.steps:,} of {batch} chips of {plan.sampling.chip} px; {checks} on {pixels:,} px each",
     }
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from geoseg.codes import UNLABELLED
@@ -20,7 +20,7 @@ from geoseg.training.data.loaders import Collate, Epochs, Mix, Preparation
 from geoseg.training.data.samplers import ChipRef, ChipSampler
 from geoseg.windows import Window
 
-__all__ = ["ResidentChips", "ResidentScenes", "as_built", "resident_loader", "training_device"]
+__all__ = ["ResidentChips", "ResidentScenes", "resident_loader", "training_device"]
 
 
 class ResidentScenes:
@@ -180,14 +180,6 @@ def resident_loader(
     return loader
 
 
-def training_device(network: nn.Module, *, gpu: bool) -> torch.device:
-    """Device for the scenes; for a GPU, the weights are put into the order that its convolutions prefer."""
-    if not gpu:
-        return torch.device("cpu")
-    network.to(memory_format=torch.channels_last)
-    return torch.device("cuda", torch.cuda.current_device())
-
-
-def as_built(network: nn.Module) -> None:
-    """Put weights back into the order in which they are exported."""
-    network.to(memory_format=torch.contiguous_format)
+def training_device(*, gpu: bool) -> torch.device:
+    """Device for the scenes."""
+    return torch.device("cuda", torch.cuda.current_device()) if gpu else torch.device("cpu")

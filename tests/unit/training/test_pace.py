@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("lightning")
 
-from geoseg.training.pace import Paced, device_line
+from geoseg.training.pace import Paced, computes_bf16, device_line, precision_line
 from geoseg.training.training_plan import LoopSettings
 from pipeline.train.forecast import Forecast, duration
 
@@ -41,6 +41,17 @@ def test_the_device_says_why_no_gpu_is_used() -> None:
     assert line.endswith("a GPU is there and not used: loop.device is cpu" if gpu_count() else "no CUDA device is there")
     if torch.cuda.is_available():
         assert torch.cuda.get_device_name(0) in device_line(LoopSettings())
+
+
+def test_bf16_is_advised_where_the_processor_computes_it() -> None:
+    flags = Path("/proc/cpuinfo")
+    if not flags.is_file() or "flags" not in flags.read_text():
+        pytest.skip("the processor does not say what it computes")
+    able = {"avx512_bf16", "amx_bf16"} & set(flags.read_text().split())
+    plain, short = LoopSettings(device="cpu"), LoopSettings(device="cpu", precision="bf16")
+    assert computes_bf16(plain) == bool(able)
+    assert ("loop.precision = bf16" in precision_line(plain)) == bool(able)
+    assert precision_line(short) == "precision bf16"
 
 
 def test_a_training_is_the_same_with_and_without_it(tmp_path: Path) -> None:
