@@ -67,6 +67,8 @@ def toml(value: object) -> str:
     """A value as TOML has it."""
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {toml(entry)}" for key, entry in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(toml(entry) for entry in value) + "]"
     return json.dumps(value)
 
 
@@ -126,6 +128,17 @@ def objects(model: Path) -> Figures:
     report = json.loads((model / "training" / "validation.json").read_text(encoding="utf-8"))["objects"]
     names = {"f1": "F1", "precision": "precision", "recall": "recall", "ap50": "AP50", "ap": "AP", "pq": "PQ"}
     return {title: report[name] for name, title in names.items()}
+
+
+def by_city(model: Path) -> Figures:
+    """IoU of buildings, pooled and by city, of the validation report, whose cities chose nothing."""
+    report = json.loads((model / "training" / "validation.json").read_text(encoding="utf-8"))
+    totals: dict[str, Any] = {}
+    for scene in report["scenes"]:
+        city = scene["scene"].split("_")[1].rstrip("0123456789")
+        totals[city] = totals.get(city, 0) + np.asarray(scene["confusion"])
+    pooled = {"IoU of buildings": report["classes"][1]["iou"]}
+    return pooled | {city: float(ConfusionMatrix(counts).iou()[1]) for city, counts in sorted(totals.items())}
 
 
 def without_calibration(model: Path) -> Figures:
@@ -300,6 +313,20 @@ SMALL = {
 """A smaller network and fewer steps, for tables that compare."""
 SHORT = {"loop.steps": 60, "loop.check": 60}
 STEADY = SHORT | {"adapt.pseudo": 1.0, "adapt.share": 0.5, "adapt.light": 0.3}
+WITH_BANEPA = [
+    {
+        "images": [str(DATA / folder / "scene.tif")],
+        "labels": str(DATA / folder / "buildings.geojson"),
+        "outside": "other",
+        "resample": True,
+    }
+    | more
+    for folder, more in (
+        ("kampala_buildings", {}),
+        ("banepa_buildings/train", {"role": "train", "prefix": "banepa-"}),
+    )
+]
+"""Two scenes, of which the first is divided."""
 TABLES = {
     "amazon": Table("Forest in the Amazon", (Row("unet-fine, ImageNet", "amazon_forest"),), seeds=3),
     "deepglobe": Table("Forest at half a metre", (Row("unet, ImageNet", "deepglobe_forest"),), reported),
@@ -344,12 +371,13 @@ TABLES = {
     "buildings": Table(
         "Buildings of Kampala",
         (
-            Row("boundaries, distances, watershed", "buildings"),
-            Row("the same, 600 steps", "buildings", {"loop.steps": 600, "loop.check": 200}),
-            Row("Mask R-CNN", "buildings_mask_rcnn"),
+            *(Row(f"watershed, blocks {k}", "buildings", {"split.seed": k}) for k in range(3)),
+            *(Row(f"the same with Banepa, blocks {k}", "buildings", {"split.seed": k, "data": WITH_BANEPA}) for k in range(3)),
+            Row("Mask R-CNN, blocks 0", "buildings_mask_rcnn"),
         ),
         objects,
     ),
+    "cities": Table("Buildings of other cities", (Row("unet, ImageNet", "buildings_many_cities"),), by_city),
     "joplin": Table(
         "Buildings of Joplin",
         (Row("boundaries, distances, watershed", "joplin"), Row("Mask R-CNN", "joplin_mask_rcnn")),

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,7 @@ def open_data(recipe: Recipe) -> TrainingData:
     names = [source.name for _, source in opened]
     if len({*names}) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise ConfigError(f"data: two scenes are named {twice}; rename one of them, or choose with only")
+        raise ConfigError(f"data: two scenes are named {twice}; give one table a prefix (data.prefix), or choose with only")
     divisible = [source for data, source in opened if data.role == "split"]
     training = [source for data, source in opened if data.role == "train"]
     validation = [source for data, source in opened if data.role == "val"]
@@ -178,9 +179,9 @@ def _scenes(data: DataRecipe) -> list[SceneRef]:
 
 def _scene(ref: SceneRef, data: DataRecipe, recipe: Recipe, values: Values, codes: dict[str, int]) -> ChipSource:
     options = OpenOptions(assume_crs=data.assume_crs, resample=recipe.gsd_m if data.resample else None)
-    scene = open_scene(ref.paths, ref.name, options, band_names=ref.band_names, told=ref.told)
+    scene = open_scene(ref.paths, data.prefix + ref.name, options, band_names=ref.band_names, told=ref.told)
     if data.later:
-        others = [open_scene([str(path)], ref.name, options) for path in _later(Path(ref.paths[0]), data)]
+        others = [open_scene([str(path)], scene.name, options) for path in _later(Path(ref.paths[0]), data)]
         scene = stacked(align([scene, *others]), least=1 + len(others), flags=False)
     if recipe.regresses:
         return valued_scene(scene, ref, data, values)
@@ -237,16 +238,18 @@ def images_of(data: DataRecipe) -> list[Path]:
 
 
 def _plain(path: Path, data: DataRecipe, values: Values, codes: dict[str, int]) -> LabelledImage:
+    later = [str(one) for one in _later(path, data)]
+    open_image = partial(LabelledImage, str(path), values=values, name=data.prefix + path.stem, chosen=data.bands, later=later)
     if data.labels is None:
         if data.role != "target":
             raise ConfigError(f"data.labels: missing for {', '.join(data.images)}; only the role target goes without")
-        return LabelledImage(str(path), None, values, chosen=data.bands, later=[str(one) for one in _later(path, data)])
-    file, later = label_file(path, path.stem, data), [str(one) for one in _later(path, data)]
+        return open_image(labels=None)
+    file = label_file(path, path.stem, data)
     if file.suffix.lower() == ".json":
         outside = UNLABELLED if data.outside == "unlabelled" else codes.get(str(data.outside), UNLABELLED)
         labels, objects = Coco.read(str(file)).labels(str(path), codes, outside)
-        return LabelledImage(str(path), labels, values, objects=objects, chosen=data.bands, border=data.border, later=later)
-    return LabelledImage(str(path), mask_labels(str(file), codes), values, chosen=data.bands, border=data.border, later=later)
+        return open_image(labels=labels, objects=objects, border=data.border)
+    return open_image(labels=mask_labels(str(file), codes), border=data.border)
 
 
 def _later(path: Path, data: DataRecipe) -> list[Path]:

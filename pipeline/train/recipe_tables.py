@@ -98,6 +98,7 @@ class DataRecipe(Table):
     )
     plain: bool = Field(default=False, description="Images without a place on Earth: PNG, JPEG, TIFF.")
     only: tuple[str, ...] | None = Field(None, description="Names or patterns of the images to take. [default: all]")
+    prefix: str = Field("", description="Put in front of the names of its scenes, where another table has such names, too.")
     suffix: tuple[str, str] | None = Field(
         None, description="For a folder of labels: the text in an image's name, and what replaces it."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -21,6 +22,8 @@ pytest.importorskip("lightning")
 from geoseg.errors import ConfigError
 from geoseg.models.model_folder import load_model
 from geoseg.training.data.statistics import Statistics
+from geoseg.windows import Window
+from pipeline.train.data import open_data
 from pipeline.train.planning import loss_of
 from pipeline.train.recipe import Recipe
 from pipeline.train.recipe_tables import LossRecipe
@@ -228,3 +231,29 @@ def test_tasks_that_their_data_can_not_serve_are_refused(recipe: Path) -> None:
     data = [entry | {"border": 3} for entry in found["data"]]
     with pytest.raises(ConfigError, match=r"data\.border"):
         Recipe.parse(found | {"data": data, "tasks": {"boundary": 1.0}})
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_tables_with_scenes_of_one_name_are_told_apart_by_a_prefix(
+    recipe: Path, forest_data: Path, tmp_path: Path, plain: bool
+) -> None:
+    name = next(path for path in sorted((forest_data / "train" / "images").iterdir())).name
+    found = Recipe.read(recipe).model_dump(mode="json")
+    for part in ("first", "second"):
+        for kind in ("images", "masks"):
+            (tmp_path / part / kind).mkdir(parents=True)
+    # Another place under the same name: copies of one would be refused as a leak.
+    other = next(path for path in sorted((forest_data / "val" / "images").iterdir())).name
+    for part, folder, source in (("first", "train", name), ("second", "val", other)):
+        for kind in ("images", "masks"):
+            shutil.copyfile(forest_data / folder / kind / source, tmp_path / part / kind / "scene.tif")
+    first, second = (
+        {"images": [f"{tmp_path}/{part}/images"], "labels": f"{tmp_path}/{part}/masks", "plain": plain, "role": role}
+        for part, role in (("first", "train"), ("second", "val"))
+    )
+    with pytest.raises(ConfigError, match=r"two scenes are named scene; give one table a prefix"):
+        open_data(Recipe.parse(found | {"data": [first, second]}))
+    data = open_data(Recipe.parse(found | {"data": [first, second | {"prefix": "other-"}]}))
+    assert [source.name for source in (*data.training, *data.validation)] == ["scene", "other-scene"]
+    window = Window.of((64, 64))
+    assert (data.training[0].read(window).labels != data.validation[0].read(window).labels).any()
