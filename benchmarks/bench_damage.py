@@ -1,12 +1,15 @@
-"""Damage of the buildings of Joplin, trained on the left chip and judged on the right one, as a table in Markdown.
+"""Damage of the buildings of Joplin, trained on one chip and judged on the other one, as tables in Markdown.
 
     python benchmarks/imagenet_weights.py
     python benchmarks/bench_damage.py
+    python benchmarks/bench_damage.py --pooled
 
 Compared are: always the class that is most frequent in training; a random forest on the colours of each building (means,
 deviations and quantiles of all bands at both dates, and their differences), and one that also learns the image before as
 undamaged, as the network does; the network on the image after alone, and on both. Intervals come from drawing the buildings of
-the right chip with replacement; differences to the better forest from drawing the same ones for both.
+the judged chip with replacement; differences to the better forest from drawing the same ones for both. Trained on the left chip,
+judged on the right one; with ``--pooled`` also the other way round, and the buildings of both together, each graded by the
+model that has not seen it.
 """
 
 from __future__ import annotations
@@ -46,6 +49,25 @@ FOOTPRINTS = DATA / "joplin_damage" / "pre_buildings.geojson"
 WEIGHTS = Path(__file__).parent.parent / "build" / "weights" / "efficientnet_lite0.safetensors"
 CONFIG = Config.parse({"run": {"overwrite": True}})
 DRAWS = 2000
+FORESTS = ("colours, random forest", "the same, which learns the image before as undamaged")
+TITLES = (
+    "| | macro F1 | 95 % | beyond the better forest | F1: none / minor / major / destroyed | accuracy | steps off | kappa "
+    "| xView2 | calibration error |\n|---|---|---|---|---|---|---|---|---|---|"
+)
+ANY_RGB = Card.model_validate(
+    {
+        "name": "rgb",
+        "description": "x",
+        "license": "x",
+        "architecture": "x",
+        "bands": ("red", "green", "blue"),
+        "stride": 1,
+        "global_context": True,
+        "scaling": [{"mean": 0.0, "stddev": 1.0}] * 3,
+        "classes": [{"value": k, "name": str(k), "color": "#000000"} for k in range(4)],
+    }
+)
+"""Takes the pixels as they are."""
 WORDS = ("no-damage", "minor-damage", "major-damage", "destroyed")
 
 
@@ -135,11 +157,12 @@ def line(
     )
 
 
-def by_crops(chips: dict[str, list[str]], settings: DamageSettings) -> tuple[Path, dict[str, Any]]:
+def by_crops(pair: list[str], teacher: str, settings: DamageSettings) -> tuple[Path, dict[str, Any]]:
     """A model that grades buildings one by one, and what its training found."""
-    folder = WORK / "damage" / f"{'both' if len(settings.used) > 1 else 'post'}-{settings.seed}"
+    dates = "both" if len(settings.used) > 1 else "post"
+    folder = WORK / "damage" / f"{dates}-{settings.seed}{'' if teacher == 'left' else '-' + teacher}"
     labels, name = LabelledFootprints(labels=str(LABELS)), ModelName(license_name="CC-BY-NC-SA-4.0")
-    _, trained = train_on_buildings(pair_of(chips["left"]), labels, folder, settings, CONFIG, name, overwrite=True)
+    _, trained = train_on_buildings(pair_of(pair), labels, folder, settings, CONFIG, name, overwrite=True)
     return folder, {**trained}
 
 
@@ -169,14 +192,55 @@ def by_pixels(seed: int, *, both: bool) -> tuple[Path, dict[str, Any]]:
     return folder, json.loads((folder / "training" / "validation.json").read_text(encoding="utf-8"))
 
 
-def judged(chips: dict[str, list[str]], model: Path) -> tuple[dict[str, int], dict[str, Any]]:
-    """Classes of the right chip by building, and figures."""
-    ref, loaded = pair_of(chips["right"]), load_model(str(model))
+def judged(pair: list[str], model: Path) -> tuple[dict[str, int], dict[str, Any]]:
+    """Classes of a chip by building, and figures."""
+    ref, loaded = pair_of(pair), load_model(str(model))
     with tempfile.TemporaryDirectory() as out:
         done = map_damage(ref, str(FOOTPRINTS), loaded, CONFIG, Path(out))
         figures = judge_damage(done.folder / "buildings.gpkg", LABELS, "damage", open_pair(ref, loaded.card, CONFIG).scene)
         rows = csv.DictReader((done.folder / "buildings.csv").open(encoding="utf-8"))
         return {row["name"]: int(row["code"]) for row in rows}, figures
+
+
+Grades = dict[str, NDArray[np.int64]]
+"""Grades of the judged buildings by method."""
+
+
+def judge_chip(
+    chips: dict[str, list[str]], teacher: str, pupil: str, args: argparse.Namespace
+) -> tuple[Grades, NDArray[np.int64]]:
+    """Train on one chip, judge on the other, print a table; grades and truth."""
+    taught, other = (colours(chips[side], ANY_RGB) for side in (teacher, pupil))
+    print(f"\nTrained on the {teacher} chip, judged on the {pupil} one:\n\n{TITLES}")
+    found: Grades = {"always the most frequent": np.full(len(other.label), np.bincount(taught.label).argmax())}
+    undamaged = np.concatenate([taught.both, taught.before]), np.concatenate([taught.label, np.zeros_like(taught.label)])
+    for name, (x, y) in ((FORESTS[0], (taught.both, taught.label)), (FORESTS[1], undamaged)):
+        forest = RandomForestClassifier(500, class_weight="balanced", min_samples_leaf=2, random_state=args.seed, n_jobs=2)
+        found[name] = np.asarray(forest.fit(x, y).predict(other.both))
+    for name, grades in found.items():
+        print(line(name, grades, other.label), flush=True)
+    better = max((found[name] for name in FORESTS), key=lambda grades: building_figures(grades, other.label)["macro_f1"])
+    settings = DamageSettings(weights=str(WEIGHTS), steps=args.steps, seed=args.seed, ridge=args.ridge, undamaged=args.undamaged)
+    runs = [
+        ("network, image after alone", lambda: by_crops(chips[teacher], teacher, replace(settings, used=(1,)))),
+        ("network, both images", lambda: by_crops(chips[teacher], teacher, settings)),
+    ]
+    if args.pixels and teacher == "left":
+        runs += [
+            ("by pixels, image after alone", lambda: by_pixels(args.seed, both=False)),
+            ("by pixels, both images", lambda: by_pixels(args.seed, both=True)),
+        ]
+    for name, train in runs:
+        model, trained = train()
+        codes, figures = judged(chips[pupil], model)
+        found[name] = np.array([codes[one] if codes[one] < 4 else -1 for one in other.names])
+        score, ece = figures["xview2"], figures["calibration"]["ece"]
+        low, high = score["score_95"]
+        more = f"{score['score']:.3f} ({low:.3f} to {high:.3f}) | {ece:.3f}"
+        print(line(name, found[name], other.label, better, more), flush=True)
+        document = json.dumps({**figures, "training": trained}, indent=2)
+        (WORK / "damage" / f"{model.name}.json").write_text(document, encoding="utf-8")
+    return found, other.label
 
 
 def main() -> None:
@@ -185,59 +249,21 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=DamageSettings().steps)
     parser.add_argument("--ridge", type=float, default=DamageSettings().ridge)
     parser.add_argument("--undamaged", type=float, default=DamageSettings().undamaged)
+    parser.add_argument("--pooled", action="store_true", help="Both ways, and both chips together.")
     parser.add_argument(
         "--pixels", action="store_true", help="Train and judge networks that map damage by pixels, too: 20 minutes."
     )
     args = parser.parse_args()
     chips = prepare()
-    card = Card.model_validate(
-        {
-            "name": "rgb",
-            "description": "x",
-            "license": "x",
-            "architecture": "x",
-            "bands": ("red", "green", "blue"),
-            "stride": 1,
-            "global_context": True,
-            "scaling": [{"mean": 0.0, "stddev": 1.0}] * 3,
-            "classes": [{"value": k, "name": str(k), "color": "#000000"} for k in range(4)],
-        }
-    )
-    left, right = colours(chips["left"], card), colours(chips["right"], card)
-    print(
-        "| | macro F1 | 95 % | beyond the better forest | F1: none / minor / major / destroyed | accuracy | steps off | kappa "
-        "| xView2 | calibration error |\n|---|---|---|---|---|---|---|---|---|---|"
-    )
-    print(line("always the most frequent", np.full(len(right.label), np.bincount(left.label).argmax()), right.label))
-    undamaged = np.concatenate([left.both, left.before]), np.concatenate([left.label, np.zeros_like(left.label)])
-    forests = []
-    for name, (x, y) in (
-        ("colours, random forest", (left.both, left.label)),
-        ("the same, which learns the image before as undamaged", undamaged),
-    ):
-        forest = RandomForestClassifier(500, class_weight="balanced", min_samples_leaf=2, random_state=args.seed, n_jobs=2)
-        forests.append(np.asarray(forest.fit(x, y).predict(right.both)))
-        print(line(name, forests[-1], right.label), flush=True)
-    better = max(forests, key=lambda found: building_figures(found, right.label)["macro_f1"])
-    settings = DamageSettings(weights=str(WEIGHTS), steps=args.steps, seed=args.seed, ridge=args.ridge, undamaged=args.undamaged)
-    runs = [
-        ("network, image after alone", lambda: by_crops(chips, replace(settings, used=(1,)))),
-        ("network, both images", lambda: by_crops(chips, settings)),
-    ]
-    if args.pixels:
-        runs += [
-            ("by pixels, image after alone", lambda: by_pixels(args.seed, both=False)),
-            ("by pixels, both images", lambda: by_pixels(args.seed, both=True)),
-        ]
-    for name, train in runs:
-        model, trained = train()
-        codes, figures = judged(chips, model)
-        found = np.array([codes[one] if codes[one] < 4 else -1 for one in right.names])
-        score, ece = figures["xview2"], figures["calibration"]["ece"]
-        low, high = score["score_95"]
-        print(line(name, found, right.label, better, f"{score['score']:.3f} ({low:.3f} to {high:.3f}) | {ece:.3f}"), flush=True)
-        document = json.dumps({**figures, "training": trained}, indent=2)
-        (WORK / "damage" / f"{model.name}.json").write_text(document, encoding="utf-8")
+    ways = [("left", "right"), ("right", "left")] if args.pooled else [("left", "right")]
+    both = [judge_chip(chips, teacher, pupil, args) for teacher, pupil in ways]
+    if args.pooled:
+        truth = np.concatenate([labels for _, labels in both])
+        pooled = {name: np.concatenate([grades[name] for grades, _ in both]) for name in both[1][0]}
+        better = max((pooled[name] for name in FORESTS), key=lambda grades: building_figures(grades, truth)["macro_f1"])
+        print(f"\nBoth chips together:\n\n{TITLES}")
+        for name, grades in pooled.items():
+            print(line(name, grades, truth, better if name.startswith("network") else None), flush=True)
 
 
 if __name__ == "__main__":
