@@ -327,6 +327,7 @@ WITH_BANEPA = [
     )
 ]
 """Two scenes, of which the first is divided."""
+STEADIEST = STEADY | {"loss.factors": {"non-forest": 3.0}, "loop.check": 5, "loop.choose": "consistency"}
 TABLES = {
     "amazon": Table("Forest in the Amazon", (Row("unet-fine, ImageNet", "amazon_forest"),), seeds=3),
     "deepglobe": Table("Forest at half a metre", (Row("unet, ImageNet", "deepglobe_forest"),), reported),
@@ -362,6 +363,7 @@ TABLES = {
             Row("self-training", "simulation_amazon", SHORT | {"adapt.pseudo": 1.0}),
             Row("the same, half of each class, light changed", "simulation_amazon", STEADY),
             Row("the same, non-forest counts 3", "simulation_amazon", STEADY | {"loss.factors": {"non-forest": 3.0}}),
+            Row("the same, the steadiest checkpoint (consistency)", "simulation_amazon", STEADIEST),
             Row("supervised", "amazon_forest", SMALL | {"loop.steps": 100, "loop.check": 25}),
         ),
         without_calibration,

@@ -18,7 +18,7 @@ from geoseg.baselines.judgement import judge_baseline
 from geoseg.training.data.chips import ChipSource
 from pipeline.train.data import open_data
 from pipeline.train.recipe import Recipe
-from pipeline.train.recipe_tables import DataRecipe
+from pipeline.train.recipe_data import DataRecipe
 
 
 def opened(name: str) -> tuple[Recipe, Sequence[ChipSource], Sequence[ChipSource]]:

@@ -206,7 +206,7 @@ def fit(module: TrainingModule, loaders: Loaders, folder: Path, settings: LoopSe
 
 def _hooks(settings: LoopSettings, folder: Path, own: Sequence[Callback], *, progress: bool) -> list[Callback]:
     """Callbacks in their order; ``own`` lie between the average and the checkpoints."""
-    monitor, mode = ("val/miou", "max") if settings.figure == "miou" else ("val/loss", "min")
+    monitor, mode = f"val/{settings.figure}", "min" if settings.figure == "loss" else "max"
     best = _Checkpoints(
         folder,
         filename=BEST.removesuffix(".ckpt"),

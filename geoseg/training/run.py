@@ -30,6 +30,7 @@ from geoseg.training.module import Descent, TrainingModule
 from geoseg.training.pace import Pace, Paced
 from geoseg.training.training_plan import TrainingPlan
 from geoseg.training.transfer.adaptation import adapt_statistics
+from geoseg.training.transfer.consistency import CONSISTENCY, Consistency
 from geoseg.training.transfer.finetuning import Unfreezing, rate_groups
 from geoseg.training.value_module import VALUE_FIGURES, ValueModule
 from geoseg.windows import Window
@@ -179,5 +180,9 @@ def _watched(feed: Feed, stride: int, places: Places) -> list[Callback]:
         col = area.col_off + max(0, (area.width - side) // 2)
         chips.append(scenes.validation[k].read(Window.at((row, col), (side, side))))
     inputs = [normalized(chip, plan.preparation.mean, plan.preparation.stddev) for chip in chips]
+    pictures = Pictures(places.pictures, chips, inputs, np.array(plan.colors, np.uint8))
     hard = [HardExamples(feed.sampler)] if isinstance(feed.sampler, HardSampler) else []
-    return [Curve(places.curve, plan.classes), Pictures(places.pictures, chips, inputs, np.array(plan.colors, np.uint8)), *hard]
+    if plan.loop.figure != "consistency":
+        return [Curve(places.curve, plan.classes), pictures, *hard]
+    steady = Consistency(list(feed.images(scenes.target, 6, 8)), plan.teaching.light)
+    return [steady, Curve(places.curve, plan.classes, [CONSISTENCY]), pictures, *hard]

@@ -35,8 +35,9 @@ __all__ = [
 ]
 
 Device = Literal["auto", "cpu", "gpu", "mps"]
-Figure = Literal["miou", "loss"]
-"""By which a checkpoint is chosen: mean IoU over the classes that are there, or the loss; both on validation data."""
+Figure = Literal["miou", "loss", "consistency"]
+"""By which a checkpoint is chosen: mean IoU over the classes that are there, or the loss, both on validation data; or how steady
+the classes of the target, which has no labels, are in another light."""
 Precision = Literal["32", "bf16", "16"]
 SamplerName = Literal["area", "grid", "class", "hard"]
 Schedule = Literal["one-cycle", "cosine", "constant"]

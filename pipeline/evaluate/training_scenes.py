@@ -16,7 +16,7 @@ from pipeline.evaluate.pairs import Classes
 from pipeline.evaluate.settings import BaselineOptions, TruthOptions
 from pipeline.train.data import images_of, open_data, open_sources
 from pipeline.train.recipe import Recipe
-from pipeline.train.recipe_tables import ClassRecipe, DataRecipe
+from pipeline.train.recipe_data import ClassRecipe, DataRecipe
 
 __all__ = ["BaselineScenes", "opened_scenes"]
 

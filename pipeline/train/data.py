@@ -29,7 +29,7 @@ from geoseg.training.data.splits import Without, check_leaks, held_out_blocks, h
 from geoseg.windows import Window
 from pipeline.train.label_files import correction_labels, label_file
 from pipeline.train.recipe import Recipe
-from pipeline.train.recipe_tables import ClassRecipe, DataRecipe
+from pipeline.train.recipe_data import ClassRecipe, DataRecipe
 from pipeline.train.valued_scenes import valued_scene
 
 __all__ = ["Area", "TrainingData", "images_of", "open_data", "open_sources"]

@@ -15,7 +15,7 @@ from geoseg.scenes.scene import OpenOptions, Scene
 from geoseg.scenes.sources import SceneRef
 from geoseg.vectors.folder_datasets import is_dataset
 from pipeline.files.class_rasters import open_class_raster
-from pipeline.train.recipe_tables import DataRecipe
+from pipeline.train.recipe_data import DataRecipe
 
 __all__ = ["codes_by_legend", "correction_labels", "is_label_file", "label_file", "pair_labels"]
 

@@ -219,7 +219,7 @@ def _loop(recipe: Recipe) -> LoopSettings:
         steps=loop.steps,
         epoch=loop.check * loop.accumulate,
         seed=loop.seed,
-        figure="loss" if loop.choose == "loss" or recipe.regresses else "miou",
+        figure="loss" if recipe.regresses else "miou" if loop.choose == "last" else loop.choose,
         accumulate=loop.accumulate,
         clip=loop.clip,
         average=loop.average,

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from geoseg.codes import MAX_VALUE
 from geoseg.formats.text import steers
 from geoseg.training.data.valued import ValueStatistics
-from pipeline.train.recipe_tables import Positive, Table
+from pipeline.train.recipe_data import Positive, Table
 
 if TYPE_CHECKING:
     from pipeline.train.recipe import Recipe

@@ -14,12 +14,11 @@ from geoseg.models.weights.known_weights import is_known
 from pipeline.config.commented import commented_table
 from pipeline.config.document import parse_document, read_toml
 from pipeline.train.quantity import QuantityRecipe, check_quantity, with_quantity
+from pipeline.train.recipe_data import ClassRecipe, DataRecipe, SplitRecipe, Table
 from pipeline.train.recipe_tables import (
     AdaptRecipe,
     AugmentRecipe,
     CalibrateRecipe,
-    ClassRecipe,
-    DataRecipe,
     InitRecipe,
     InstanceRecipe,
     KeepRecipe,
@@ -27,8 +26,6 @@ from pipeline.train.recipe_tables import (
     LossRecipe,
     NetworkRecipe,
     SampleRecipe,
-    SplitRecipe,
-    Table,
     TaskRecipe,
 )
 
@@ -101,8 +98,13 @@ class Recipe(Table):
         if self.gsd_m is None and any(data.resample for data in (*self.data, *self.keep.old)):
             raise ValueError("data.resample: there is no pixel size to warp to; give gsd_m")
         wants_target = self.adapt.statistics or self.adapt.style != "none" or self.adapt.pseudo > 0
-        if wants_target and not any(data.role == "target" for data in self.data):
-            raise ValueError('adapt: there is nothing to adapt to; add [[data]] with role = "target"')
+        if not any(data.role == "target" for data in self.data):
+            if wants_target:
+                raise ValueError('adapt: there is nothing to adapt to; add [[data]] with role = "target"')
+            if self.loop.choose == "consistency":
+                raise ValueError('loop.choose: consistency is that of scenes without labels; add [[data]] with role = "target"')
+        if self.loop.choose == "consistency" and (self.regresses or self.instances.kind == "regions"):
+            raise ValueError("loop.choose: consistency is that of maps of classes; take loss or last")
         if self.regresses:
             check_quantity(self)
         elif len(self.classes) < 2:

@@ -13,7 +13,7 @@ from geoseg.training.data.chips import ChipSource
 from geoseg.training.data.labelled import LabelledScene, Values
 from geoseg.training.data.valued import ValuedScene
 from pipeline.train.label_files import label_file
-from pipeline.train.recipe_tables import DataRecipe
+from pipeline.train.recipe_data import DataRecipe
 
 __all__ = ["valued_scene"]
 

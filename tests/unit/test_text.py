@@ -30,7 +30,7 @@ from pipeline.config.units import parse_area, parse_bytes, parse_distance, parse
 from pipeline.publish.report import SceneReport
 from pipeline.segment.bars import bars
 from pipeline.segment.progress import PlainProgress
-from pipeline.train.recipe_tables import ClassRecipe
+from pipeline.train.recipe_data import ClassRecipe
 
 WILD = (
     '"/><script>alert(1)</script>',

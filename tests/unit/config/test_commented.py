@@ -13,7 +13,7 @@ from support import call_cli
 from pipeline.config.commented import commented_table
 from pipeline.config.sections import Config
 from pipeline.train.recipe import Recipe, recipe_to_begin_from
-from pipeline.train.recipe_tables import DataRecipe
+from pipeline.train.recipe_data import DataRecipe
 
 DEFAULT = re.compile(r"^#(?=[a-z_0-9]+ = )", re.MULTILINE)
 SETTING = re.compile(r"^#?([a-z_0-9]+) =", re.MULTILINE)
