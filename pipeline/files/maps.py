@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +97,7 @@ def map_at(text: str) -> MapFiles:
     if is_remote(text):
         return MapFiles(Path(text).stem, text)
     if not Path(text).is_dir():
-        return _files(Path(text).stem, Path(text))
+        return replace(_files(Path(text).stem, Path(text)), classes=text)
     found = find_maps([text])
     if len(found) > 1:
         raise ConfigError(f"maps: {text}: has {len(found)} class rasters ({found[0].name}, {found[1].name}, …); give one of them")
