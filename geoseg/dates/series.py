@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geoseg.arrays import F32
+from geoseg.arrays import F32, U8
 from geoseg.codes import MAX_CLASS
 from geoseg.dates.stack import at_date
 from geoseg.errors import ConfigError
@@ -24,7 +24,7 @@ from geoseg.models.card import Card
 from geoseg.models.card_values import ModelClass, Scaling
 from geoseg.polygons.features import Change
 
-__all__ = ["ABSENT", "PRESENT", "SeriesFacts", "first_changes", "series_card", "series_classes"]
+__all__ = ["ABSENT", "PRESENT", "SeriesFacts", "first_changes", "how_probable", "series_card", "series_classes"]
 
 ABSENT, PRESENT = 0, 1
 """Codes of what has not changed: without the class at all dates, and with it."""
@@ -85,6 +85,26 @@ def first_changes(probability: F32, rate: float) -> F32:
         until_present += log_stay + log_present[t + 1]
         until_absent += log_stay + log_absent[t + 1]
     result[ABSENT], result[PRESENT] = until_absent, until_present
+    return result
+
+
+def how_probable(changes: U8, probability: F32, rate: float) -> F32:
+    """How probable first changes are that are mapped already, among all that there may be.
+
+    Of two dates at a rate of 0.5, it is the product of how probable the state of each date is.
+
+    Args:
+        changes: (...) which is mapped, as the first axis of ``first_changes`` has them.
+        probability: (T, ...) of the class at each date; 0.5 where nothing is known.
+        rate: Probability of a change between two dates.
+
+    Returns:
+        (...), from 0 to 1.
+    """
+    found = first_changes(probability, rate)
+    taken = np.take_along_axis(found, changes[None].astype(np.intp), axis=0)[0]
+    most = found.max(axis=0)
+    result: F32 = np.exp(taken - most) / np.exp(found - most).sum(axis=0)
     return result
 
 

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.api.given import call, config_of, paths, text
+from pipeline.api.given import call, check_use, config_of, paths, text
 from pipeline.api.keywords import CompositeSettings
 
 if TYPE_CHECKING:
@@ -44,4 +44,5 @@ def composite(
     from pipeline.config.compositing import SECTIONS
 
     config = config_of(CompositeSettings, settings, SECTIONS)
+    check_use(settings, config, paths(scenes), composite=config.composite.method, mapped=False)
     return call(make, paths(scenes), Path(text(out)), config, overwrite=settings.get("overwrite"))

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, TypeVar
 from geoseg.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pipeline.config.compositing import Method
     from pipeline.config.sections import Config
     from pipeline.segment.progress import Progress
 
-__all__ = ["call", "check_names", "config_of", "paths", "progress_of", "text"]
+__all__ = ["call", "check_names", "check_use", "config_of", "paths", "progress_of", "text"]
 
 Result = TypeVar("Result")
 
@@ -53,6 +54,26 @@ def config_of(kind: type, given: Mapping[str, object], sections: Sequence[str]) 
         changes[section] = {key: _plain(value) for key, value in given.items() if key in fields and value is not None}
     file = given.get("config")
     return Config.parse(changes) if file is None else Config.read(Path(text(file)), changes)
+
+
+def check_use(
+    given: Mapping[str, object],
+    config: Config,
+    inputs: Sequence[str],
+    *,
+    mosaic: bool = False,
+    composite: Method | None = None,
+    mapped: bool = True,
+) -> None:
+    """Refuse keywords that would do nothing; see ``pipeline.config.idle``.
+
+    Raises:
+        ConfigError: There are such.
+    """
+    from pipeline.config.idle import Purpose, refuse_idle
+
+    purpose = Purpose(inputs=inputs, mosaic=mosaic, composite=composite, mapped=mapped)
+    refuse_idle([name for name, value in given.items() if value is not None], config, purpose)
 
 
 def call(function: Callable[..., Result], *args: object, **given: object) -> Result:

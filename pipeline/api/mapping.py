@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from geoseg.errors import ConfigError, SceneError
-from pipeline.api.given import call, config_of, paths, progress_of, text
+from pipeline.api.given import call, check_use, config_of, paths, progress_of, text
 from pipeline.api.keywords import DeforestationSettings, GradeDamageSettings, SegmentSettings, VectorizeSettings
 from pipeline.api.scene_map import Maps, SceneMap, read_polygons
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from pipeline.config.compositing import Method
     from pipeline.config.sections import Config
     from pipeline.publish.report import SceneReport
     from pipeline.segment.progress import Progress
@@ -106,11 +107,9 @@ def segment(
         OutputError: The folder can't be used, or holds other results.
     """
     config, method = config_of(SegmentSettings, settings, (*MAPPED, "composite")), settings.get("composite")
-    if method is None:
-        from pipeline.config.compositing import refuse_stray
-
-        refuse_stray(settings)
-    if hasattr(scenes, "__array__"):
+    of_array, together = hasattr(scenes, "__array__"), settings.get("mosaic", False)
+    check_use(settings, config, [] if of_array else paths(scenes), mosaic=together, composite=method)
+    if of_array:
         from pipeline.api.in_memory import map_array, written
 
         if method is not None:
@@ -125,24 +124,29 @@ def segment(
         raise ConfigError("out: is missing; name the folder in which each scene gets one")
     if transform is not None or crs is not None:
         raise ConfigError("transform, crs: are those of an array; a file has its own (assume_crs is for files that have none)")
-    together, inputs = settings.get("mosaic", False), paths(scenes)
-    if method is not None:
-        from pipeline.composite.mapped import composites_of
-
-        inputs, config = composites_of(inputs, config, method, Path(out), mosaic=together)
-    return Maps(_segment(inputs, paths(model), Path(out), config, progress, together=together))
+    return Maps(_segment(paths(scenes), paths(model), Path(out), config, progress, together=together, method=method))
 
 
 def _segment(
-    inputs: list[str], models: list[str], out: Path, config: Config, asked: Progress | bool | None, *, together: bool = False
+    inputs: list[str],
+    models: list[str],
+    out: Path,
+    config: Config,
+    asked: Progress | bool | None,
+    *,
+    together: bool = False,
+    method: Method | None = None,
 ) -> list[SceneMap]:
     from geoseg.models.ensemble import load_models
+    from pipeline.composite.mapped import clear_earlier, composites_of
     from pipeline.infer.choose import workers_for
     from pipeline.mosaic.run import map_mosaic
     from pipeline.plan.inputs import scenes_to_map
     from pipeline.segment.folder import segment_folder
 
     loaded = load_models(models)
+    if method is not None:
+        inputs, config = composites_of(inputs, config, method, out, mosaic=together)
     found, refused = scenes_to_map(inputs, config, loaded.card.bands)
     progress = progress_of(asked)
     try:
@@ -155,6 +159,8 @@ def _segment(
     if failed and len(failed) == len(reports):
         more = f"; {len(failed) - 1} more have failed, as {out / 'index.json'} says" if len(failed) > 1 else ""
         raise SceneError(f"{failed[0].reason}{more}")
+    if method is not None and config.run.overwrite and not any(report.status in ("failed", "partial") for report in reports):
+        clear_earlier(inputs, out)
     return [_map_of(report, out / report.scene) for report in reports]
 
 
@@ -225,6 +231,8 @@ def deforestation(
     config = config_of(DeforestationSettings, settings, (*MAPPED, "dates"))
     if (model is None) != bool(settings.get("from_classes")):
         raise ConfigError("model: give either a model, or ready class maps with from_classes=True")
+    if model is not None:
+        check_use(settings, config, paths(dates), mosaic=settings.get("mosaic", False))
     models = None if model is None else paths(model)
     return map_dates(paths(dates), models, Path(out), config, progress_of(progress), settings)
 

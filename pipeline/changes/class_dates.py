@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from geoseg.arrays import I64, U8
+from geoseg.arrays import U8, Bools
 from geoseg.clouds.hidden import Hidden
-from geoseg.codes import MAX_CLASS, NODATA, NOT_ANALYSED
+from geoseg.codes import MAX_CLASS, MAX_CONFIDENCE, NODATA, NOT_ANALYSED
 from geoseg.crs import crs_of
-from geoseg.dates.series import first_changes
+from geoseg.dates.histories import histories
+from geoseg.dates.series import first_changes, how_probable
 from geoseg.dialect import setting
 from geoseg.errors import ConfigError, GeoreferenceError
 from geoseg.polygons.block_grid import BlockGrid
+from geoseg.scenes.gdal import gdal_env, open_raster
 from geoseg.scenes.legend import Legend
 from geoseg.scenes.overlap import SAME_PLACE_PX, farthest, share_ground
 from geoseg.scenes.scene import OpenOptions, View
 from geoseg.windows import Window
 from pipeline.files.class_rasters import RasterFile, open_class_raster
+from pipeline.files.maps import map_at
 
 __all__ = ["ClassDate", "FirstChanges", "open_class_dates"]
 
 LEAST_DATES = 2
 OWN = "geoseg_"
 """How tags of this program's rasters begin."""
-ABSENT, PRESENT, UNKNOWN = 0, 1, 2
+UNKNOWN, STATES = 2, 3
+"""The state of a pixel at a date that does not know it, beside without the class and with it."""
+CELLS = 1 << 19
+"""Pixels, of all dates together, whose probabilities are in memory at once."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +56,7 @@ def open_class_dates(paths: Sequence[str], of: str, options: OpenOptions) -> lis
     """Open the class maps of several dates; those on other grids than the first are read by their nearest pixels.
 
     Args:
-        paths: They, the oldest first.
+        paths: They, or folders that hold them, the oldest first; beside a map of this program lies how sure it is.
         of: The class, by name or code.
         options: How they are opened.
 
@@ -60,8 +66,11 @@ def open_class_dates(paths: Sequence[str], of: str, options: OpenOptions) -> lis
         ConfigError: One has no such class.
     """
     found: list[ClassDate] = []
-    for path in paths:
-        raster, legend = open_class_raster(path, options)
+    for text in paths:
+        given = map_at(text)
+        path = given.classes
+        sure = given.confidence if given.confidence is not None and _is_of(given.confidence, path) else None
+        raster, legend = open_class_raster(path, options, confidence=sure)
         raster = raster.all_values()
         value, name = _class_of(of, legend, raster.scene.path)
         code = next((code for code, stands in raster.written.items() if stands == value), value)
@@ -70,6 +79,14 @@ def open_class_dates(paths: Sequence[str], of: str, options: OpenOptions) -> lis
         made_by = {key: text for key, text in sorted(legend.tags.items()) if key.startswith(OWN)}
         found.append(ClassDate(path, here, code, name, scene, raster.scene.acquired, made_by))
     return found
+
+
+def _is_of(confidence: str, classes: str) -> bool:
+    """Whether a raster is the confidence that this program wrote with a class raster: on its pixels, of the same making."""
+    with gdal_env(), open_raster(classes) as one, open_raster(confidence) as other:
+        made = [{key: text for key, text in sorted(file.tags().items()) if key.startswith(OWN)} for file in (one, other)]
+        same = (one.shape, one.transform, made[0]) == (other.shape, other.transform, made[1])
+        return bool(made[0]) and same and other.descriptions == ("confidence",) and other.dtypes == ("uint8",)
 
 
 def _class_of(of: str, legend: Legend, path: str) -> tuple[int, str]:
@@ -105,48 +122,78 @@ def _on(first: RasterFile, raster: RasterFile) -> RasterFile:
         raise GeoreferenceError(f"{raster.scene.path}: does not overlap {first.scene.path}; dates are those of one place")
     height, width = first.shape
     view = View(crs=here.crs, transform=here.transform, height=height, width=width, resampling="nearest", source_crs=there.crs)
-    moved = RasterFile(replace(raster.scene, view=view, georeference=here, height=height, width=width), own=raster.own)
-    moved.written = raster.written
-    return moved
+    return raster.seen_on(view, here)
 
 
 class FirstChanges:
     """Codes of the first change of a class between dates, as ``series_classes`` has them; as a class raster.
+
+    Where all maps say how sure they are, it has a confidence, which changes no class.
 
     A pixel that fewer than two dates know is not analysed where one holds data, and else no data.
 
     Args:
         dates: The class maps, the oldest first.
         hidden: By date, what hides the ground, if anything does.
-        rate: Probability of a change between two dates; only series, where dates are missing in between, depend on it.
+        rate: Probability of a change between two dates; of the classes only series, where dates are missing in between, depend
+            on it.
     """
-
-    has_confidence = False
 
     def __init__(self, dates: Sequence[ClassDate], hidden: Sequence[Hidden | None], rate: float) -> None:
         self.shape, self.georeference = dates[0].raster.shape, dates[0].raster.georeference
+        self.has_confidence = all(date.raster.has_confidence for date in dates)
         self._dates, self._hidden, self._rate = dates, hidden, rate
 
     def classes(self, window: Window) -> U8:
         """Class codes of a window."""
-        number, known = np.zeros(window.shape, np.int64), np.zeros(window.shape, np.int64)
-        data = np.zeros(window.shape, np.bool_)
-        for date, hidden in zip(self._dates, self._hidden, strict=True):
-            codes = date.raster.classes(window)
-            there = codes != NODATA
-            seen = codes <= MAX_CLASS
-            if hidden is not None and there.any():
-                seen &= ~hidden.read(window)
-            data |= there
-            known += seen
-            number = number * 3 + np.where(seen, codes == date.code, UNKNOWN)
-        states, at = np.unique(number, return_inverse=True)
-        found = self._of_states(states)[at.reshape(window.shape)]
+        return self._changes(window, self._seen(window))
+
+    def _changes(self, window: Window, dates: Iterable[tuple[U8, Bools, Bools]]) -> U8:
+        known, data = np.zeros(window.shape, np.int64), np.zeros(window.shape, np.bool_)
+
+        def states() -> Iterator[U8]:
+            for codes, seen, is_it in dates:
+                np.logical_or(data, codes != NODATA, out=data)
+                np.add(known, seen, out=known)
+                yield np.where(seen, is_it, np.uint8(UNKNOWN))
+
+        rows, at = histories(states(), STATES)
+        probability = np.array([0.0, 1.0, 0.5], np.float32)[rows]
+        found = np.argmax(first_changes(probability, self._rate), axis=0).astype(np.uint8)[at]
         return np.where(known >= LEAST_DATES, found, np.where(data, np.uint8(NOT_ANALYSED), np.uint8(NODATA)))
 
     def confidence(self, window: Window) -> U8:
-        """No data: class maps don't say how sure they are of a change."""
-        return np.full(window.shape, NODATA, np.uint8)
+        """How probable the first changes of a window are, in percent, if dates err independently; no data without confidences.
+
+        How sure a map is of its class is how probable it is that a pixel has the class whose changes are mapped, or has it not.
+        What people have corrected in a map has no confidence, and counts as certain.
+        """
+        out = np.full(window.shape, NODATA, np.uint8)
+        if self.has_confidence:
+            for part in window.parts(max(64, int((CELLS / len(self._dates)) ** 0.5))):
+                out[part.slices_in(window)] = self._confidence(part)
+        return out
+
+    def _confidence(self, window: Window) -> U8:
+        dates = [*self._seen(window)]
+        codes = self._changes(window, dates)
+        known = codes <= MAX_CLASS
+        percents = [
+            _percent(date.raster.confidence(window), seen, is_it)
+            for date, (_, seen, is_it) in zip(self._dates, dates, strict=True)
+        ]
+        rows, at = histories([np.where(known, codes, np.uint8(0)), *percents], NODATA + 1)
+        probable = how_probable(rows[0], np.asarray(rows[1:] / MAX_CONFIDENCE, np.float32), self._rate)
+        return np.where(known, (MAX_CONFIDENCE * probable + np.float32(0.5)).astype(np.uint8)[at], codes)
+
+    def _seen(self, window: Window) -> Iterator[tuple[U8, Bools, Bools]]:
+        """By date its class codes (h, w), where it shows a class, and where that is the one whose changes are mapped."""
+        for date, hidden in zip(self._dates, self._hidden, strict=True):
+            codes = date.raster.classes(window)
+            seen = codes <= MAX_CLASS
+            if hidden is not None and (codes != NODATA).any():
+                seen &= ~hidden.read(window)
+            yield codes, seen, codes == date.code
 
     def uniform(self, window: Window) -> int | None:
         """No data, where no map has blocks."""
@@ -156,9 +203,8 @@ class FirstChanges:
         """The blocks that one of the maps holds."""
         return iter(sorted({*itertools.chain.from_iterable(date.raster.blocks(grid) for date in self._dates)}))
 
-    def _of_states(self, numbers: I64) -> U8:
-        """(N,) codes by (N,) numbers whose digits to the base of 3 are the states by date."""
-        count = len(self._dates)
-        digits = np.stack([numbers // 3 ** (count - 1 - t) % 3 for t in range(count)])
-        probability = np.array([0.0, 1.0, 0.5], np.float32)[digits]
-        return np.asarray(np.argmax(first_changes(probability, self._rate), axis=0), np.uint8)
+
+def _percent(confidence: U8, seen: Bools, is_it: Bools) -> U8:
+    """(h, w) how probable a class is at a date in percent, by the confidence of a map in the class that it has."""
+    sure = np.where(confidence == NOT_ANALYSED, np.uint8(MAX_CONFIDENCE), np.minimum(confidence, np.uint8(MAX_CONFIDENCE)))
+    return np.where(seen & (confidence != NODATA), np.where(is_it, sure, MAX_CONFIDENCE - sure), np.uint8(MAX_CONFIDENCE // 2))

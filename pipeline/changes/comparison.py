@@ -19,6 +19,7 @@ from geoseg.parallel import cores
 from geoseg.polygons.class_raster import ClassRaster
 from geoseg.polygons.features import Change
 from geoseg.scenes.names import folder_name
+from geoseg.scenes.remote import shown
 from geoseg.scenes.scene import OpenOptions
 from geoseg.vectors.area_of_interest import AreaOfInterest
 from pipeline.changes.class_dates import ClassDate, FirstChanges, open_class_dates
@@ -65,6 +66,19 @@ class Comparison:
         return self.config.infer.threads or cores()
 
     @property
+    def sure(self) -> bool:
+        """Whether all maps say how sure they are."""
+        return all(date.raster.has_confidence for date in self.dates)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be minded: only some of the maps say how sure they are."""
+        by_sure = {date.raster.has_confidence: shown(date.path) for date in reversed(self.dates)}
+        if len(by_sure) < 2:
+            return ()
+        return (f"{by_sure[False]} has no confidence of its own beside it, as {by_sure[True]} has: the changes have none",)
+
+    @property
     def raster(self) -> ClassRaster:
         """The first changes, before any rule."""
         found = FirstChanges(self.dates, self.hidden, self.config.dates.change_rate)
@@ -88,6 +102,8 @@ class Comparison:
             [date.raster.scene.fingerprint for date in self.dates],
             None if self.area is None else self.area.digest,
         ]
+        if self.sure:
+            facts.append([date.raster.confidence_scene.fingerprint for date in self.dates if date.raster.confidence_scene])
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 

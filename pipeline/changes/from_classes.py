@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 from geoseg.arrays import U8
 from geoseg.documents import LARGE, Json, read_json
 from geoseg.formats.cog import Cog, write_cogs
-from geoseg.formats.page.elements import Entry, Page, Row, Section, Table, Words
+from geoseg.formats.page.elements import Entry, Notes, Page, Row, Section, Table, Words
+from geoseg.formats.page.minding import ranked
 from geoseg.formats.page.rendering import render
 from geoseg.formats.pyramid import SUPERBLOCK
 from geoseg.formats.styles import category_names, raster_qml, vector_qml
@@ -29,6 +31,7 @@ from pipeline.files.spool import FeatureSpool
 from pipeline.files.version import code_version
 from pipeline.join.rules import apply_rules, recoded
 from pipeline.publish.report import class_areas
+from pipeline.publish.sureness import Sureness, measure_sureness, sureness_section
 from pipeline.segment.halt import never
 from pipeline.stitch.run import Totals, layer_of
 from pipeline.summarize.zones import check_zones
@@ -39,7 +42,15 @@ from pipeline.vectorize.traced import VectorOptions, fitting_formats
 
 __all__ = ["ClassChanges", "changes_from_classes"]
 
+log = logging.getLogger(__name__)
+
 RECORD, PAGE = "run.json", "report.html"
+UNSURE = "The maps of the dates were given. How sure they are is not known, so that there is no confidence of changes."
+MEANING = (
+    "Confidence is the probability of what was mapped, by the confidences of the maps of the dates, if these err independently, "
+    "and a pixel changes between two dates with a probability of {rate:g}. It says nothing of images unlike those that the "
+    "model learned from."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +87,8 @@ def changes_from_classes(
     found = None if config.run.overwrite else _finished(folder, identity)
     if found is not None and zones is None and "zones" not in found:
         return ClassChanges(folder, found, fresh=False)
+    for note in compared.notes:
+        log.warning("%s", note)
     out.mkdir(parents=True, exist_ok=True)
     work = temporary_beside(folder)
     try:
@@ -110,12 +123,13 @@ def _write(compared: Comparison, identity: str, stage: Path, work: Path, zones: 
     pictures = draw_changes(compared, spool, stage)
     sections = write_summary(MappedScene.of(record), card, stage / "classes.tif", stage, zones, compared.config)
     write_json(stage / RECORD, record)
-    (stage / PAGE).write_text(render(_page(compared, classes, [pictures, *sections])), encoding="utf-8")
+    page = _page(compared, classes, [pictures, *sections], measure_sureness(stage))
+    (stage / PAGE).write_text(render(page), encoding="utf-8")
     write_changes_item(compared, stage)
 
 
 def _write_raster(compared: Comparison, raster: ClassRaster, totals: Totals, stage: Path, work: Path) -> None:
-    """Write the raster of changes, and count it."""
+    """Write the raster of changes, and how sure it is, where the maps say that; and count it."""
 
     def read(window: Window) -> U8:
         codes = raster.classes(window)
@@ -123,8 +137,10 @@ def _write_raster(compared: Comparison, raster: ClassRaster, totals: Totals, sta
         return codes
 
     tags = {"geoseg_scene": compared.name, "geoseg_changes_of": compared.dates[0].class_name}
-    cog = Cog(stage / "classes.tif", layer_of("classes", compared.styles, tags), [read])
-    write_cogs([cog], work / "levels", raster.shape, raster.georeference, _squares(raster), threads=compared.threads)
+    cogs = [Cog(stage / "classes.tif", layer_of("classes", compared.styles, tags), [read])]
+    if raster.has_confidence and compared.config.run.confidence:
+        cogs.append(Cog(stage / "confidence.tif", layer_of("confidence", compared.styles, tags), [raster.confidence]))
+    write_cogs(cogs, work / "levels", raster.shape, raster.georeference, _squares(raster), threads=compared.threads)
 
 
 def _squares(raster: ClassRaster) -> Iterator[Window]:
@@ -142,7 +158,7 @@ def _write_polygons(compared: Comparison, raster: ClassRaster, stage: Path, work
     facts = FeatureFacts(
         georeference=raster.georeference,
         class_names=names,
-        has_confidence=False,
+        has_confidence=raster.has_confidence,
         scene=compared.name,
         acquired=compared.dates[-1].acquired,
         model=None,
@@ -178,26 +194,41 @@ def _record(compared: Comparison, identity: str, classes: Sequence[Json]) -> dic
                 "mask": mask and shown(mask),
                 "class": date.class_name,
                 "made_by": dict(date.made_by),
+                **({"confidence": shown(date.raster.confidence_scene.path)} if date.raster.confidence_scene else {}),
             }
             for date, mask in zip(compared.dates, compared.masks, strict=True)
         ],
         "registration": [],
         "changes": {str(code): asdict(change) for code, change in compared.changes.items()},
         "classes": list(classes),
-        "warnings": [],
+        "warnings": list(compared.notes),
     }
 
 
-def _page(compared: Comparison, classes: Sequence[Mapping[str, Json]], sections: Sequence[Section]) -> Page:
+def _page(
+    compared: Comparison, classes: Sequence[Mapping[str, Json]], sections: Sequence[Section], sureness: Sureness | None
+) -> Page:
     """The report: what changed, of which maps."""
     rows: list[Row] = []
     for one in classes:
         hectares = "-" if one["area_m2"] is None else f"{float(str(one['area_m2'])) / 1e4:,.1f} ha"
         rows.append([str(one["name"]), f"{one['pixels']:,}", hectares])
-    words = Words("The maps of the dates were given. How sure they are is not known, so that there is no confidence of changes.")
-    table = Section("What changed", (Table.of("Area by class", ("Class", "#Pixels", "#Area"), rows), words))
-    lead = (Entry("Changes of", compared.dates[0].class_name), Entry("From", compared.names[0]), Entry("To", compared.names[-1]))
-    return Page(compared.name, "Map of changes", lead, (table, *sections), footer=f"geoseg {code_version()}")
+        if sureness is not None:
+            sure = sureness.by_class.get(int(str(one["code"])))
+            rows[-1].append("-" if sure is None else f"{sure:.0f} %")
+    heads = ("Class", "#Pixels", "#Area", *(("#Mean confidence",) if sureness is not None else ()))
+    words = [] if compared.sure or compared.notes else [Words(UNSURE)]
+    table = Section("What changed", (Table.of("Area by class", heads, rows), *words))
+    lead = (
+        Entry("Changes of", compared.dates[0].class_name),
+        Entry("From", compared.names[0]),
+        Entry("To", compared.names[-1]),
+        *([] if sureness is None else [Entry("Mean confidence", f"{sureness.mean:.0f} %")]),
+    )
+    minded = [Section("What to mind", (Notes(ranked(compared.notes)),))] if compared.notes else []
+    how_sure = [sureness_section(sureness, MEANING.format(rate=compared.config.dates.change_rate))] if compared.sure else []
+    parts = (*minded, table, *sections, *how_sure)
+    return Page(compared.name, "Map of changes", lead, parts, footer=f"geoseg {code_version()}")
 
 
 def _same_settings(folder: Path, compared: Comparison) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.options import ConfiguredCommand, config_from, config_options
+from pipeline.cli.options import ConfiguredCommand, config_from, config_options, given_in
 from pipeline.cli.output import echo
 from pipeline.config.compositing import LEFT_OUT, SECTIONS
 
@@ -40,8 +40,10 @@ def command(
     """
     from pipeline.composite.composite_plan import plan_composite
     from pipeline.composite.run import composite
+    from pipeline.config.idle import Purpose, refuse_idle
 
     config = config_from(options, file)
+    refuse_idle(given_in(options), config, Purpose(inputs=inputs, composite=config.composite.method, mapped=False))
     if dry_run:
         show_plan(plan_composite(inputs, config), as_json=as_json)
         return 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.cli.groups import gathered
-from pipeline.cli.options import ConfiguredCommand, config_from, config_options
+from pipeline.cli.options import ConfiguredCommand, config_from, config_options, given_in
 from pipeline.cli.output import echo
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ class _Display:
 @click.option(
     "--from-classes",
     is_flag=True,
-    help="DATES are ready class maps, of this program or another, which are compared without a model; the class is that of --of.",
+    help="DATES are ready class maps, of this program (their folders, too) or another, which are compared without a model; the "
+    "class is that of --of.",
 )
 @click.option(
     "--mosaic",
@@ -77,6 +78,7 @@ def command(
     from pipeline.changes.run import map_changes, pair_under
     from pipeline.cli.segment import dry_run as show_plans
     from pipeline.cli.segment import progress_for
+    from pipeline.config.idle import Purpose, refuse_idle
     from pipeline.infer.choose import workers_for
     from pipeline.plan.within import refs_in
 
@@ -87,6 +89,7 @@ def command(
         if mosaic:
             raise ConfigError("--mosaic: is for scenes, which a model maps; class maps are mosaics of their own: leave it out")
         return _compare(dates, config, out, zones, dry_run=display.dry_run, quiet=display.quiet or display.as_json)
+    refuse_idle(given_in(options), config, Purpose(inputs=dates, mosaic=mosaic))
     loaded = load_models(models)
     if mosaic:
         return _mosaics(dates, loaded, config, out, zones, display)

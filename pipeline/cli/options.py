@@ -14,7 +14,7 @@ from pipeline.cli.lists import QUOTING, Assignments, split_list
 from pipeline.config.section import Section
 from pipeline.config.sections import Config
 
-__all__ = ["ConfiguredCommand", "config_from", "config_options", "names_of", "section_options", "section_values"]
+__all__ = ["ConfiguredCommand", "config_from", "config_options", "given_in", "names_of", "section_options", "section_values"]
 
 NAMES = Assignments("--names", "CODE=NAME", "0=other,1=forest")
 HEADINGS = {
@@ -149,6 +149,11 @@ def config_from(values: Mapping[str, object], file: Path | None = None) -> Confi
     sections = dict.fromkeys(name.partition("__")[0] for name, value in values.items() if "__" in name and value is not None)
     changes = {section: section_values(section, type(getattr(Config(), section)), values) for section in sections}
     return Config.read(file, changes) if file is not None else Config.parse(changes)
+
+
+def given_in(values: Mapping[str, object]) -> list[str]:
+    """Names of the settings that the command line gives, without their sections."""
+    return [name.partition("__")[2] for name, value in values.items() if "__" in name and value is not None]
 
 
 def _split(text: str, option: str) -> list[str]:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from pipeline.cli.groups import gathered
-from pipeline.cli.options import ConfiguredCommand, config_from, config_options
+from pipeline.cli.options import ConfiguredCommand, config_from, config_options, given_in
 from pipeline.cli.output import echo
-from pipeline.config.compositing import Method, refuse_stray
+from pipeline.config.compositing import Method
 
 if TYPE_CHECKING:
     from geoseg.models.card import Card
@@ -83,20 +83,20 @@ def command(
     Run again after an interruption, and it goes on where it was.
     """
     from geoseg.models.ensemble import load_models
+    from pipeline.config.idle import Purpose, refuse_idle
     from pipeline.plan.inputs import scenes_to_map
 
     config = config_from(options, file)
+    refuse_idle(given_in(options), config, Purpose(inputs=inputs, mosaic=mosaic, composite=composite))
     loaded = load_models(models)
     if composite is not None:
         from pipeline.cli.composite import show_plan
-        from pipeline.composite.mapped import composites_of, planned_composites
+        from pipeline.composite.mapped import clear_earlier, composites_of, planned_composites
 
         if display.dry_run_only:
             show_plan(planned_composites(inputs, config, composite), as_json=display.as_json)
             return 0
         inputs, config = composites_of(inputs, config, composite, out, mosaic=mosaic)
-    else:
-        refuse_stray([key.partition("__")[2] for key, value in options.items() if value is not None])
     scenes, refused = scenes_to_map(inputs, config, loaded.card.bands)
     if display.dry_run_only:
         if mosaic:
@@ -106,7 +106,10 @@ def command(
     if scenes and all(report.left_out for report in reports[len(refused) :]):
         echo(f"geoseg: nothing is mapped: {reports[-1].reason}", err=True)
         return 1
-    return 1 if any(report.status in ("failed", "partial") for report in reports) else 0
+    failed = any(report.status in ("failed", "partial") for report in reports)
+    if composite is not None and config.run.overwrite and not failed:
+        clear_earlier(inputs, out)
+    return 1 if failed else 0
 
 
 def _mapped(

@@ -13,7 +13,7 @@ import click
 
 from pipeline.cli.beginning import init_option
 from pipeline.cli.groups import gathered
-from pipeline.cli.options import ConfiguredCommand, config_from, config_options
+from pipeline.cli.options import ConfiguredCommand, config_from, config_options, given_in
 from pipeline.cli.output import echo, log_to_stderr
 from pipeline.cli.segment import progress_for
 
@@ -115,6 +115,7 @@ def command(
     made again, the rest is left alone. With --list, --release or --health, SOURCES are the output folders of a watch.
     """
     from geoseg.errors import ConfigError
+    from pipeline.config.idle import Purpose, refuse_idle
 
     if not sources and out is None:
         raise ConfigError("SOURCES: missing; name what is watched: a folder, a glob, s3://bucket/prefix/ or stac+https://api")
@@ -133,6 +134,7 @@ def command(
     if out is None:
         raise ConfigError("--out: missing; name the folder that maps are written to")
     config = config_from(options, file)
+    refuse_idle(given_in(options), config, Purpose(inputs=sources, mosaic=config.watch.mosaic))
     if looking.forget:
         return _forget(sources, config, out, only_say=looking.dry_run)
     if model is None:

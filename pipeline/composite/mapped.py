@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -12,9 +13,13 @@ from pipeline.composite.run import composite
 from pipeline.config.compositing import LEFT_OUT, SECTIONS, Method
 from pipeline.config.section import Section
 from pipeline.config.sections import Config
-from pipeline.segment.folder import check_out
+from pipeline.files.index import Index
+from pipeline.files.run_folder import RunFolder
+from pipeline.segment.folder import check_out, clear_maps
 
-__all__ = ["IMAGES", "composites_of", "planned_composites"]
+__all__ = ["IMAGES", "clear_earlier", "composites_of", "planned_composites"]
+
+log = logging.getLogger(__name__)
 
 IMAGES = "composites"
 """Below the output folder of the maps, the folder of the images."""
@@ -67,6 +72,32 @@ def composites_of(
     check_out(out)
     made = composite(inputs, out / IMAGES, _of_images(config, method), overwrite=config.run.overwrite, renew=renew)
     return [str(path) for path in made.images], config.model_copy(update={"scene": _plain(config.scene, APPLIED)})
+
+
+def clear_earlier(images: Sequence[str], out: Path) -> list[str]:
+    """Take away the maps of earlier images of ``out / "composites"`` that others have replaced, such as those of other periods.
+
+    Args:
+        images: Those that are there now, and are mapped.
+        out: The output folder of the maps.
+
+    Returns:
+        The names of the maps.
+
+    Raises:
+        OutputError: Another run is active there.
+    """
+    place, own = (out / IMAGES).resolve(), {Path(image).name for image in images}
+    earlier = []
+    for name in (entry["scene"] for entry in Index(out).entries):
+        record = RunFolder(out / name).record()
+        source = [] if record is None else [Path(str(path)) for path in record.document.get("source", ())]
+        if source and all(path.parent.resolve() == place and path.name not in own for path in source):
+            earlier.append(name)
+    if earlier:
+        clear_maps(out, earlier)
+        log.warning("%s: %s: of images that others have replaced, taken away", out, ", ".join(earlier))
+    return earlier
 
 
 def _of_images(config: Config, method: Method) -> Config:

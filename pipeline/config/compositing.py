@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Literal
 
 from pydantic import Field
 
 from geoseg.dates.composites import BestRule
-from geoseg.dialect import setting
-from geoseg.errors import ConfigError
 from pipeline.config.section import Section
 
-__all__ = ["LEFT_OUT", "OF_COMPOSITES", "SECTIONS", "CompositeConfig", "Method", "Period", "refuse_stray"]
+__all__ = ["LEFT_OUT", "SECTIONS", "CompositeConfig", "Method", "Period"]
 
 Method = Literal["median", "mean", "best"]
 Period = Literal["all", "year", "season", "month"]
@@ -33,8 +30,6 @@ LEFT_OUT = (
     "tile_timeout",
 )
 """Settings of these sections that are of maps alone."""
-OF_COMPOSITES = ("best", "period", "least")
-"""Settings that mean something for composites alone, beside the method."""
 
 
 class CompositeConfig(Section):
@@ -54,17 +49,3 @@ class CompositeConfig(Section):
         description="Make one image of all scenes, or one a calendar year, season (December to February, and so on) or month.",
     )
     least: int = Field(1, ge=1, le=65_535, description="Pixels with fewer clear observations hold no data.")
-
-
-def refuse_stray(given: Collection[str]) -> None:
-    """Refuse settings of composites where none is asked for.
-
-    Args:
-        given: Names of settings that were given.
-
-    Raises:
-        ConfigError: There are such.
-    """
-    stray = [key for key in OF_COMPOSITES if key in given]
-    if stray:
-        raise ConfigError(f"{setting(stray[0])}: is of composites; ask for one by {setting('composite')}, or leave it out")

@@ -19,7 +19,7 @@ from geoseg.scenes.gdal import gdal_env, open_dataset
 from geoseg.scenes.legend import Legend, legend_of
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.reader import SceneReader
-from geoseg.scenes.scene import MemoryLimit, OpenOptions, Scene
+from geoseg.scenes.scene import MemoryLimit, OpenOptions, Scene, View
 from geoseg.windows import Window
 from pipeline.config.memory import BASE_BYTES, default_memory
 
@@ -59,6 +59,7 @@ class RasterFile:
         self.own = own
         """Whether 254 and 255 are codes of this program in it."""
         self._reader = SceneReader(scene, (0,), threads=2)
+        self._warped = None if confidence is None or confidence.view is None else SceneReader(confidence, (0,), threads=2)
         self._local = threading.local()
 
     def classes(self, window: Window) -> Bytes:
@@ -113,6 +114,17 @@ class RasterFile:
             self.written = codes_for(self.values_there(), self._scene.path)
         return self
 
+    def seen_on(self, view: View, georeference: Georeference) -> RasterFile:
+        """The same raster, and its confidence, as they are read on another grid."""
+
+        def moved(scene: Scene) -> Scene:
+            return replace(scene, view=view, georeference=georeference, height=view.height, width=view.width)
+
+        sure = self._confidence
+        found = RasterFile(moved(self.scene), None if sure is None else moved(sure), own=self.own)
+        found.written = self.written
+        return found
+
     def values_there(self) -> NDArray[np.bool_]:
         """(256,) whether a pixel with data has a value; reads all of it."""
         there = np.zeros(NODATA + 1, np.bool_)
@@ -124,6 +136,9 @@ class RasterFile:
     def confidence(self, window: Window) -> Bytes:
         """Confidence of a window, 0 to 100."""
         assert self._confidence is not None
+        if self._warped is not None:
+            pixels = self._warped.read(window)
+            return np.where(pixels.valid, pixels.data[0], np.uint8(NODATA))
         file = self._confidence.files[0]
         dataset = self._local.__dict__.get("dataset")
         if dataset is None:

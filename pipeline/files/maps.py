@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from geoseg.errors import ConfigError
 from geoseg.scenes.gdal import gdal_env, open_raster
+from geoseg.scenes.remote import is_remote
 from geoseg.windows import Window
 from pipeline.files.reviews import lies_in_reviews
 from pipeline.files.run_folder import WORK, RunFolder
@@ -26,6 +27,7 @@ __all__ = [
     "find_maps",
     "first_file",
     "is_result",
+    "map_at",
     "refuse_values_folder",
     "result_folders",
 ]
@@ -84,6 +86,22 @@ def find_maps(inputs: Sequence[str]) -> list[MapFiles]:
     if doubled:
         raise ConfigError(f"maps: {doubled[0]} is there {names.count(doubled[0])} times; give each map once")
     return [_files(name, path) for name, path in found]
+
+
+def map_at(text: str) -> MapFiles:
+    """The one map of a path: a class raster, also at an address, or a folder that ``segment`` wrote.
+
+    Raises:
+        ConfigError: A folder has none, or several.
+    """
+    if is_remote(text):
+        return MapFiles(Path(text).stem, text)
+    if not Path(text).is_dir():
+        return replace(_files(Path(text).stem, Path(text)), classes=text)
+    found = find_maps([text])
+    if len(found) > 1:
+        raise ConfigError(f"maps: {text}: has {len(found)} class rasters ({found[0].name}, {found[1].name}, …); give one of them")
+    return found[0]
 
 
 def first_file(folder: Path, names: Sequence[str]) -> Path | None:

@@ -179,8 +179,8 @@ class RasterWithin:
         return np.where(self._area.mask(window), self._base.classes(window), np.uint8(NODATA))
 
     def confidence(self, window: Window) -> U8:
-        """Confidence of a window."""
-        return self._base.confidence(window)
+        """Confidence of a window; no data outside of the area."""
+        return np.where(self._area.mask(window), self._base.confidence(window), np.uint8(NODATA))
 
     def uniform(self, window: Window) -> int | None:
         """No data, outside of the area and where there is none."""

@@ -13,7 +13,6 @@ from geoseg.formats.page.elements import (
     Cell,
     Entry,
     Facts,
-    Histogram,
     Notes,
     Page,
     Picture,
@@ -38,10 +37,16 @@ from pipeline.files.run_folder import REPORT
 from pipeline.files.scene_record import ClassArea
 from pipeline.publish.model_facts import model_section
 from pipeline.publish.run_facts import PAGE, SceneFacts, file_links, settings_facts
-from pipeline.publish.sureness import Sureness, measure_sureness
+from pipeline.publish.sureness import Sureness, measure_sureness, sureness_section
 from pipeline.publish.value_page import value_lead, value_legend, value_sections
 
 __all__ = ["scene_page", "write_scene_page"]
+
+MEANING = (
+    "Confidence is the model's own probability of the class it chose: it says nothing of images unlike those that the model "
+    "learned from."
+)
+"""What the confidence of a map is."""
 
 
 def write_scene_page(
@@ -98,7 +103,7 @@ def scene_page(
         _map_section(facts, colors, pictures),
         *([] if facts.values is not None else [_areas(facts, colors, sureness, total)]),
         *sections,
-        *([] if facts.values is not None else _how_sure(sureness)),
+        *([] if facts.values is not None else [sureness_section(sureness, MEANING)]),
         _coverage(facts),
         model_section(
             card,
@@ -184,28 +189,6 @@ def _areas(facts: SceneFacts, colors: Mapping[int, str], sureness: Sureness | No
     caption = "Geodesic areas as mapped; a sample of references corrects them (geoseg sample, geoseg area)"
     table = Table.of(caption, ("Class", "#Area", "#Share of the analysed", "#Pixels", "#Mean confidence"), rows)
     return Section("Areas by class", (table,))
-
-
-def _how_sure(sureness: Sureness | None) -> tuple[Section, ...]:
-    if sureness is None:
-        return (Section("How sure", (Words("There is no confidence raster: the run was told to write none."),)),)
-    low = sum(share for label, share in sureness.bars if int(label) < 60)
-    of = "all pixels" if sureness.whole else "a lattice of blocks of 512 pixels a side"
-    return (
-        Section(
-            "How sure",
-            (
-                Words(
-                    f"Mean confidence is {sureness.mean:.1f} %; {percent(low)} of the analysed pixels have less than 60 %. "
-                    "Confidence is the model's own probability of the class it chose: it says nothing of images unlike those "
-                    "that the model learned from."
-                ),
-                Histogram(
-                    "Histogram of confidence", f"Share of analysed pixels by confidence, of {of}.", "confidence, %", sureness.bars
-                ),
-            ),
-        ),
-    )
 
 
 def _coverage(facts: SceneFacts) -> Section:

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.codes import MAX_CONFIDENCE
+from geoseg.formats.page.amounts import percent
+from geoseg.formats.page.elements import Histogram, Section, Words
 from geoseg.grid import ceil_div
 from geoseg.scenes.gdal import gdal_env, open_written
 from geoseg.windows import Window
 
-__all__ = ["Sureness", "lattice", "measure_sureness"]
+__all__ = ["Sureness", "lattice", "measure_sureness", "sureness_section"]
 
 BLOCK = 512
 MOST_BLOCKS = 64
@@ -82,3 +84,19 @@ def _summed_up(counts: NDArray[np.int64], *, whole: bool) -> Sureness | None:
         by_class={code: float(row @ values / row.sum()) for code, row in enumerate(counts) if row.any()},
         whole=whole,
     )
+
+
+def sureness_section(sureness: Sureness | None, meaning: str) -> Section:
+    """What a page says of how sure a map is; None of one that was told to write no confidence.
+
+    Args:
+        sureness: The confidence, summed up.
+        meaning: A sentence on what it is.
+    """
+    if sureness is None:
+        return Section("How sure", (Words("There is no confidence raster: the run was told to write none."),))
+    low = sum(share for label, share in sureness.bars if int(label) < 60)
+    of = "all pixels" if sureness.whole else "a lattice of blocks of 512 pixels a side"
+    said = f"Mean confidence is {sureness.mean:.1f} %; {percent(low)} of the analysed pixels have less than 60 %. {meaning}"
+    caption = f"Share of analysed pixels by confidence, of {of}."
+    return Section("How sure", (Words(said), Histogram("Histogram of confidence", caption, "confidence, %", sureness.bars)))

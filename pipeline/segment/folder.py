@@ -15,6 +15,7 @@ from pipeline.config.sections import Config
 from pipeline.files.atomic import remove_empty
 from pipeline.files.index import Index, IndexEntry, overlap_warnings, write_collection
 from pipeline.files.lock import exclusive
+from pipeline.files.outputs import take_away
 from pipeline.files.run_folder import REPORT, RunFolder
 from pipeline.infer.workers import OpenWorkers
 from pipeline.publish.folder_page import write_folder_page
@@ -23,7 +24,7 @@ from pipeline.segment.outcome import failed_scene
 from pipeline.segment.progress import Progress, Quiet
 from pipeline.segment.run import MoreFiles, segment_scene
 
-__all__ = ["LOCK", "check_out", "segment_folder", "segment_or_report", "unmade"]
+__all__ = ["LOCK", "check_out", "clear_maps", "segment_folder", "segment_or_report", "unmade"]
 
 LOCK = ".geoseg.lock"
 
@@ -73,11 +74,30 @@ def segment_folder(
             stopped = config.run.strict and report.status in ("failed", "partial")
             index.put(_entry(out, report))
             index.write()
-        overlaps = overlap_warnings(out, index.entries)
-        index.write(overlaps)
-        write_collection(out, index.entries)
-        write_folder_page(out, index.entries, overlaps)
+        _write_listings(out, index)
     return reports
+
+
+def clear_maps(out: Path, names: Sequence[str]) -> None:
+    """Take away maps of an output folder, and what its index, collection and page say of them.
+
+    What somebody has changed there stays, under other names.
+
+    Raises:
+        OutputError: Another run is active there.
+    """
+    with exclusive(out / LOCK):
+        for name in names:
+            take_away(RunFolder(check_inside(out, name)))
+        _write_listings(out, Index(out))
+
+
+def _write_listings(out: Path, index: Index) -> None:
+    """Write what tells of all maps of an output folder."""
+    overlaps = overlap_warnings(out, index.entries)
+    index.write(overlaps)
+    write_collection(out, index.entries)
+    write_folder_page(out, index.entries, overlaps)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,13 @@ def maps(dates: list[Path], model: Model, tmp_path_factory: pytest.TempPathFacto
     return [one.folder / "classes.tif" for one in found]
 
 
+@pytest.fixture(scope="module")
+def unsure(dates: list[Path], model: Model, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The same without confidence."""
+    found = geoseg.segment(dates, model=model.path, out=tmp_path_factory.mktemp("unsure"), formats=(), confidence=False)
+    return [one.folder / "classes.tif" for one in found]
+
+
 @pytest.mark.parametrize("rules", RULES)
 def test_the_raster_is_that_of_mapping_both_dates(
     dates: list[Path], maps: list[Path], model: Model, tmp_path: Path, rules: dict[str, Any]
@@ -74,7 +82,7 @@ def test_the_raster_is_that_of_mapping_both_dates(
     whole = geoseg.deforestation(
         dates, model=model.path, out=tmp_path / "whole", coregister="off", change_rate=0.5, formats=("gpkg",), **rules
     )
-    ready = geoseg.deforestation(maps, from_classes=True, out=tmp_path / "ready", formats=("gpkg",), **rules)
+    ready = geoseg.deforestation(maps, from_classes=True, out=tmp_path / "ready", change_rate=0.5, formats=("gpkg",), **rules)
     ours, theirs = read(ready.folder / "classes.tif"), read(whole.folder / "classes.tif")
     assert (ours == theirs).all()
     assert {0, 1, 2, 3, 254, 255} >= {*np.unique(ours).tolist()} >= {1, 2, 3, 255}
@@ -85,10 +93,16 @@ def test_the_raster_is_that_of_mapping_both_dates(
     same = ["code", "class", "since", "until", "before", "after", "area_ha"]
     assert one[[name for name in same if name in one]].equals(other[[name for name in same if name in other]])
     assert one.geometry.geom_equals(other.geometry).all()
-    assert one["confidence"].isna().all()
     assert "Area by class" in (ready.folder / "report.html").read_text()
     check_companions(ready.folder, whole.folder)
-    assert not (ready.folder / "confidence.tif").exists()
+    # As sure as mapping both, but for what rounding to percents takes from each date.
+    sure, wanted = (read(one.folder / "confidence.tif").astype(int) for one in (ready, whole))
+    known = ours <= 253
+    assert (sure[~known] == ours[~known]).all()
+    assert (wanted[~known] == ours[~known]).all()
+    assert abs(sure - wanted)[known].max() <= 2
+    assert abs(one["confidence"] - other["confidence"]).max() <= 1
+    assert abs(one["confidence_p10"] - other["confidence_p10"]).max() <= 2
 
 
 def check_companions(ready: Path, whole: Path) -> None:
@@ -102,13 +116,56 @@ def check_companions(ready: Path, whole: Path) -> None:
     for key in ("geometry", "bbox", "stac_version"):
         assert item[key] == other[key]
     files = {asset["href"].removeprefix("./") for asset in item["assets"].values()}
-    assert files == {"classes.tif", "polygons.gpkg", "coverage.geojson", "preview.png"}
+    assert files == {"classes.tif", "confidence.tif", "polygons.gpkg", "coverage.geojson", "preview.png"}
     assert all((ready / name).is_file() for name in files)
     with rasterio.open(ready / "preview.png") as picture:
         assert picture.width > 3 * 100
     made = json.loads((ready / "run.json").read_text())["dates"]
     assert [one["made_by"]["geoseg_scene"] for one in made] == ["scene_2015-07-01", "scene_2020-07-01"]
     assert all("greener" in one["made_by"]["geoseg_model"] for one in made)
+
+
+def test_confidence_is_there_where_all_maps_have_one(maps: list[Path], unsure: list[Path], tmp_path: Path) -> None:
+    """It changes nothing else; the folders of finished maps are taken, too."""
+    args = ["deforestation", "--from-classes", "--of", "forest", "-o"]
+    runs = {
+        "sure": [path.parent for path in maps],
+        "none": unsure,
+        "one": [maps[0], unsure[1]],
+        "untold": [*maps, "--no-confidence"],
+        "again": maps,
+        "strange": [maps[0], tmp_path / "strange" / "classes.tif"],
+    }
+    # The confidence of another map beside a map.
+    shutil.copytree(unsure[1].parent, tmp_path / "strange")
+    shutil.copy(maps[0].with_name("confidence.tif"), tmp_path / "strange")
+    found = {}
+    for name, given in runs.items():
+        done = call_cli([*args, tmp_path / name, *given])
+        assert done.returncode == 0, done.stderr
+        (found[name],) = (path.parent for path in (tmp_path / name).rglob("run.json") if path.parent.parent == tmp_path / name)
+        note = f"{given[1]} has no confidence of its own beside it, as {given[0]} has: the changes have none"
+        partly = name in ("one", "strange")
+        assert (note in done.stderr) == partly
+        record = json.loads((found[name] / "run.json").read_text())
+        assert record["warnings"] == [note] * partly
+        assert (note in (found[name] / "report.html").read_text()) == partly
+        assert (found[name] / "confidence.tif").exists() == (name in ("sure", "again"))
+        confidence = geopandas.read_file(found[name] / "polygons.gpkg")["confidence"]
+        assert (confidence.between(0, 100) if name in ("sure", "again", "untold") else confidence.isna()).all()
+        page = (found[name] / "report.html").read_text()
+        assert ("there is no confidence of changes" in page) == (name == "none")
+        assert ("Confidence is the probability of what was mapped" in page) == (name in ("sure", "again"))
+        assert ("the run was told to write none" in page) == (name == "untold")
+    for name, folder in found.items():
+        for file in ("classes.tif", "changes.csv", "coverage.geojson", "preview.png", "classes.qml"):
+            assert (folder / file).read_bytes() == (found["none"] / file).read_bytes(), (name, file)
+    for file in ("confidence.tif", "polygons.gpkg", "report.html", "item.json"):
+        assert (found["sure"] / file).read_bytes() == (found["again"] / file).read_bytes()
+    told = call_cli(["deforestation", maps[0].parents[1], unsure[1], "--from-classes", "-o", tmp_path / "several"])
+    assert (told.returncode, "has 2 class rasters" in told.stderr) == (2, True)
+    told = call_cli(["deliver", found["sure"], "-o", tmp_path / "delivery", "--event", "Test"])
+    assert told.returncode == 0, told.stderr
 
 
 def write(path: Path, data: np.ndarray, transform: Any = TRANSFORM, **facts: Any) -> Path:

@@ -423,28 +423,46 @@ def test_the_classifier_of_s2cloudless_by_a_stand_in(tmp_path: Path, stand_in: C
         trees_of(other)
 
 
-def test_the_classifier_of_s2cloudless_finds_what_is_white(tmp_path: Path) -> None:
-    pytest.importorskip("s2cloudless", reason="the extra 's2cloudless' is not installed")
-    from geoseg.inference.cloud_models import trees_of
-    from geoseg.inference.reading import clouds_of
-    from geoseg.scenes.clouds import Clouds
-    from geoseg.scenes.opening import open_scene
-    from geoseg.scenes.scene import OpenOptions
-    from geoseg.windows import Window
+@pytest.mark.parametrize("offset", [0.0, -0.1])
+def test_the_classifier_of_s2cloudless_is_that_of_its_package(tmp_path: Path, offset: float) -> None:
+    """Against its own detector, bands in any order; away from borders, where it mirrors, and this takes what there is."""
+    torch = pytest.importorskip("torch")
+    from s2cloudless import S2PixelCloudDetector
 
-    # Reflectances of L1C in the order of its bands: a thick cloud, with cirrus, beside forest.
-    cloud = np.array([5500, 5400, 5600, 5800, 6200, 6300, 3000, 300, 4500, 3500])
-    forest = np.array([1200, 900, 450, 900, 3200, 3500, 900, 12, 1700, 800])
-    data = np.where((np.arange(160) < 80)[None, None], cloud[:, None, None], forest[:, None, None])
-    path = sentinel(tmp_path / "S2_L1C.tif", np.zeros((160, 160), np.uint16))
-    with rasterio.open(path, "r+") as target:
-        target.write(np.broadcast_to(data, (10, 160, 160)).astype(np.uint16))
-    scene = open_scene([str(path)], "one", OpenOptions())
-    hidden = clouds_of(replace(scene, clouds=Clouds(source=trees_of(scene), name="s2cloudless")))
-    assert hidden is not None
-    found = hidden.read(Window.of((160, 160)))
-    assert found[:, :80].all()
-    assert not found[:, 110:].any()
+    # Reflectances of L1C from forest to a thick cloud with cirrus.
+    forest = np.array([1200, 900, 700, 450, 900, 2500, 3000, 3200, 3500, 900, 12, 1700, 800])
+    cloud = np.array([5500, 5400, 5500, 5600, 5800, 6000, 6100, 6200, 6300, 3000, 300, 4500, 3500])
+    rng, shape = np.random.default_rng(0), (130, 280)
+    share = ndimage.gaussian_filter(rng.random(shape), 12)
+    share = np.clip((share - share.min()) / np.ptp(share) * 2 - 1.1, 0, 1)
+    data = forest[:, None, None] * (1 - share) + cloud[:, None, None] * share
+    codes = (data * rng.uniform(0.9, 1.1, data.shape) - 1e4 * offset).astype(np.uint16)
+    names = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B10", "B11", "B12")
+    path, order = tmp_path / "S2_L1C.tif", rng.permutation(13)
+    facts: dict[str, Any] = {"driver": "GTiff", "dtype": "uint16", "crs": UTM, "transform": TRANSFORM}
+    with rasterio.open(path, "w", height=shape[0], width=shape[1], count=13, **facts) as target:
+        target.write(codes[order])
+        target.descriptions = [names[band] for band in order]
+        if offset:
+            target.scales, target.offsets = [1e-4] * 13, [offset] * 13
+    facts = {"bands": ("red", "green", "blue"), "value_range": (0, 65535), "data_type": "uint16"}
+    model = save(torch.nn.Conv2d(3, 2, 1), 3, 2, tmp_path / "any", **facts)
+    folder, record = segment(path, model, tmp_path / "out", scene={"clouds": "model:s2cloudless"}, grid={**GRID, "chunk": 256})
+    found = bands(folder / "classes.tif")[0] == NOT_ANALYSED
+    assert record["clouds"]["pixels"] == found.sum()
+    detector = S2PixelCloudDetector(threshold=0.4, all_bands=True, average_over=22, dilation_size=11)
+    reflectance = np.moveaxis(codes * 1e-4 + offset, 0, -1)[None]
+    inner = np.s_[33:-33, 33:-33]
+    probability = detector.get_cloud_probability_maps(reflectance)
+    expected = detector.get_mask_from_prob(probability)[0].astype(bool)[inner]
+    assert 0.1 < expected.mean() < 0.9
+    np.testing.assert_array_equal(found[inner], expected)
+    # Up to the border: probabilities of the detector, averaged over what there is.
+    rows, cols = np.indices((45, 45)) - 22
+    disk = (rows**2 + cols**2 <= 22**2).astype(np.float64)
+    count = ndimage.convolve(np.ones(shape), disk, mode="constant")
+    above = ndimage.convolve(np.rint(1e4 * probability[0]), disk, mode="constant") > 4e3 * count
+    np.testing.assert_array_equal(found, ndimage.distance_transform_edt(~above) <= 11)
 
 
 @pytest.mark.parametrize("name", ["s2_adwp", "l8_002053_patch192"])

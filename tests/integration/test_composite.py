@@ -314,9 +314,19 @@ def test_one_command_composes_and_maps(scenes: Any, tmp_path: Path) -> None:
         refused = call_cli([*args, *more])
         assert refused.returncode != 0
         assert said in refused.stderr
-    stray = call_cli(["segment", folder / "in", "-o", out, *maps, "--period", "year"])
-    assert stray.returncode == 2
-    assert "--period: is of composites; ask for one by --composite" in stray.stderr
+    # Of other periods, nothing is left of these; what somebody has changed is kept.
+    args[args.index("year")] = "all"
+    note = out / "composite_2019" / "classes.qml"
+    note.write_text("mine")
+    replaced = call_cli([*args, "--overwrite"])
+    assert replaced.returncode == 0, replaced.stderr
+    assert "composite_2019, composite_2020: of images that others have replaced, taken away" in replaced.stderr
+    left = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if "composite_20" in path.as_posix())
+    assert [Path(name).name.partition(".kept-")[0] for name in left] == ["composite_2019", "classes.qml"]
+    assert [entry["scene"] for entry in json.loads((out / "index.json").read_text())["scenes"]] == ["composite"]
+    for name in ("index.html", "collection.json", "items.parquet"):
+        assert b"composite_20" not in (out / name).read_bytes()
+    assert call_cli(["verify", out]).returncode == 0
 
 
 REFUSED: list[tuple[Sequence[str], str]] = [

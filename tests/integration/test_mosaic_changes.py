@@ -57,13 +57,13 @@ def scenes(tmp_path: Path) -> dict[str, list[Path]]:
     return found
 
 
-def changed(folder: Path) -> np.ndarray:
-    with rasterio.open(folder / "classes.tif") as dataset:
+def changed(folder: Path, name: str = "classes.tif") -> np.ndarray:
+    with rasterio.open(folder / name) as dataset:
         return np.asarray(dataset.read(1))
 
 
 def test_changes_of_pieces_are_those_of_the_whole(scenes: dict[str, list[Path]], model: Model, tmp_path: Path) -> None:
-    rules = {"least_area": "0.3ha", "min_area": "0.2ha"}
+    rules = {"least_area": "0.3ha", "min_area": "0.2ha", "change_rate": 0.5}
     wholes = geoseg.segment([files[0] for files in scenes.values()], model=model.path, out=tmp_path / "wholes", halo=0, tile=96)
     ready = geoseg.deforestation(
         [one.folder / "classes.tif" for one in sorted(wholes, key=lambda one: one.name, reverse=True)],
@@ -80,6 +80,13 @@ def test_changes_of_pieces_are_those_of_the_whole(scenes: dict[str, list[Path]],
     np.testing.assert_array_equal(codes, changed(ready.folder))
     assert (codes[:20, :190] == 254).all()
     assert {2, 3} <= set(np.unique(codes))
+    # Of two dates at that rate, what was mapped is as probable as both mosaics say, pixel by pixel.
+    sure = changed(done.folder, "confidence.tif")
+    np.testing.assert_array_equal(sure, changed(ready.folder, "confidence.tif"))
+    first, last = (changed(tmp_path / "out" / f"mosaic-{date}", "confidence.tif") / 100 for date in GIVEN["acquired"])
+    known = codes <= 253
+    np.testing.assert_allclose(sure[known], (100 * first * last)[known], atol=0.501)
+    assert np.ptp(sure[known]) > 30
     one, other = done.polygons(), ready.polygons()
     assert one.geometry.geom_equals(other.geometry).all()
     assert (one["since"] == "2015-07-01").all()

@@ -2,45 +2,32 @@
 
 from __future__ import annotations
 
-from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rasterio
+from histories import by_histories
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from geoseg.dates.radiometry import invariant, lines_of, moments
 from geoseg.dates.registration import register, shift_of
-from geoseg.dates.series import SeriesFacts, first_changes, series_card
+from geoseg.dates.series import SeriesFacts, first_changes, how_probable, series_card
 from geoseg.errors import ConfigError, SceneError
 from geoseg.models.model_folder import Model
-
-
-def by_histories(p: list[float], rate: float) -> NDArray[np.float64]:
-    """The probability of each first change, summed over all histories of presence."""
-    count = len(p)
-    found = np.zeros(2 * count)
-    for history in product((0, 1), repeat=count):
-        weight = np.prod([p[t] if state else 1 - p[t] for t, state in enumerate(history)])
-        for before, after in pairwise(history):
-            weight *= rate if before != after else 1 - rate
-        changed = next((t for t in range(count - 1) if history[t] != history[t + 1]), None)
-        if changed is None:
-            found[history[0]] += weight
-        else:
-            found[(2 if history[0] else 1 + count) + changed] += weight
-    return found / found.sum()
 
 
 @given(st.lists(st.floats(0.001, 0.999), min_size=2, max_size=6), st.floats(0.01, 0.5))
 def test_first_changes_sum_over_all_histories(p: list[float], rate: float) -> None:
     scores = first_changes(np.array(p, np.float32)[:, None, None], rate)[:, 0, 0].astype(np.float64)
     probability = np.exp(scores) / np.exp(scores).sum()
-    assert np.allclose(probability, by_histories(p, rate), atol=1e-5)
+    expected = by_histories(p, rate)
+    assert np.allclose(probability, expected, atol=1e-5)
+    codes = np.arange(2 * len(p), dtype=np.uint8)
+    several = np.repeat(np.array(p, np.float32)[:, None], len(codes), axis=1)
+    assert np.allclose(how_probable(codes, several, rate), expected, atol=1e-5)
 
 
 @given(st.integers(2, 120), st.sampled_from([0.0, 0.02, 0.4, 0.5]), st.sampled_from([0.001, 0.1, 0.5]), st.integers(0, 2**32 - 1))
