@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sqlite3
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -251,4 +253,37 @@ def export_layer(package: Path, layer: str, path: Path, kind: str, decimals: int
             geometry_type="Unknown" if kind != "shp" else info["geometry_type"] or "Polygon",
             layer_options=options,
         )
+    if kind == "geojson" and (info["geometry_type"] or "").endswith("Polygon"):
+        _keep_polygons(path)
     return path
+
+
+def _keep_polygons(path: Path) -> None:
+    """Make polygons again of what GDAL made of them where rounding closes a gap: collections of polygons and lines.
+
+    Args:
+        path: A GeoJSON file with a feature a line, as GDAL writes it; without such features it stays as it is.
+    """
+    mixed = re.compile(rb'"geometry": ?\{ ?"type": ?"(?!Polygon|MultiPolygon)')
+    with path.open("rb") as lines:
+        if not any(mixed.search(line) for line in lines):
+            return
+    temporary = path.with_name(f"{path.name}.polygons")
+    with path.open("rb") as lines, temporary.open("wb") as out:
+        for line in lines:
+            out.write(_with_polygons(line) if mixed.search(line) else line)
+    temporary.replace(path)
+
+
+def _with_polygons(line: bytes) -> bytes:
+    """A line of a GeoJSON file with the polygons of its feature alone; of what has none left, with no geometry."""
+    text = line.decode().rstrip()
+    feature = json.loads(text.removesuffix(","))
+    parts = [
+        ring
+        for one in feature["geometry"].get("geometries", ())
+        if one["type"].endswith("Polygon")
+        for ring in (one["coordinates"] if one["type"] == "MultiPolygon" else [one["coordinates"]])
+    ]
+    feature["geometry"] = {"type": "MultiPolygon", "coordinates": parts} if parts else None
+    return f"{json.dumps(feature, ensure_ascii=False)}{',' * text.endswith(',')}\n".encode()
