@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -15,9 +15,10 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from geoseg.models.networks.build import build_network
+from geoseg.models.networks.config import NetworkConfig
 from geoseg.models.networks.deploy import inference_form
 from geoseg.models.networks.heads import main_weights
-from geoseg.models.networks.pretrained import load_weights
+from geoseg.models.networks.pretrained import Loaded, load_weights
 from geoseg.models.networks.stride import refuse_one_size, stride_of
 from geoseg.training.curve import Curve, HardExamples, Pictures
 from geoseg.training.data.loaders import normalized
@@ -35,7 +36,7 @@ from geoseg.training.transfer.finetuning import Unfreezing, rate_groups
 from geoseg.training.value_module import VALUE_FIGURES, ValueModule
 from geoseg.windows import Window
 
-__all__ = ["Places", "Trained", "rehearse", "run_plan"]
+__all__ = ["Places", "Trained", "begin_network", "rehearse", "run_plan"]
 
 log = logging.getLogger(__name__)
 
@@ -80,8 +81,7 @@ def run_plan(plan: TrainingPlan, scenes: Scenes, places: Places, watching: Watch
         ModelError: The weights to begin from can't be loaded.
     """
     torch.manual_seed(plan.loop.seed)
-    network = build_network(plan.network)
-    notes = _begin(plan, network)
+    network, notes = _begin(plan)
     stride = stride_of(inference_form(network))
     feed = Feed.of(plan, scenes)
     module = _module(plan, network, feed)
@@ -109,22 +109,41 @@ def rehearse(plan: TrainingPlan, scenes: Scenes) -> Paced:
     """
     found: list[Paced] = []
     with TemporaryDirectory(prefix="geoseg-rehearsal-") as folder:
-        network = build_network(plan.network)
-        _begin(plan, network)
+        network, _ = _begin(plan)
         feed = Feed.of(plan, scenes)
         loaders = feed.loaders(network, stride_of(inference_form(network)), None)
         fit(_module(plan, network, feed), loaders, Path(folder), plan.loop, Watching([Pace(found.append)], progress=False))
     return found[-1]
 
 
-def _begin(plan: TrainingPlan, network: nn.Module) -> list[str]:
-    """Load the weights to begin from; what was loaded, in words."""
-    refuse_one_size(inference_form(network), plan.network)
-    if plan.start.weights is None:
-        return []
-    loaded = load_weights(network, plan.start.weights, config=plan.network, bands=plan.bands, classes=plan.classes)
+def _begin(plan: TrainingPlan) -> tuple[nn.Module, list[str]]:
+    """The network that a training begins with; the weights that were loaded, in words."""
+    network, loaded = begin_network(plan.network, plan.start.weights, plan.bands, plan.classes)
+    if loaded is None:
+        return network, []
     log.info("%s", loaded.note)
-    return [loaded.note]
+    return network, [loaded.note]
+
+
+def begin_network(
+    config: NetworkConfig, weights: str | None, bands: Sequence[str], classes: Sequence[str]
+) -> tuple[nn.Module, Loaded | None]:
+    """Build a network and load the weights to begin from.
+
+    Args:
+        config: The network.
+        weights: What ``load_weights`` takes; None for random ones.
+        bands: Names of its bands.
+        classes: Names of its classes.
+
+    Raises:
+        ModelError: The network is not known or takes one size only, or the weights can't be loaded.
+    """
+    network = build_network(config)
+    refuse_one_size(inference_form(network), config)
+    if weights is None:
+        return network, None
+    return network, load_weights(network, weights, config=config, bands=bands, classes=classes)
 
 
 def _module(plan: TrainingPlan, network: nn.Module, feed: Feed) -> TrainingModule:
