@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +19,7 @@ from geoseg.formats.shades import hatched_qml, outline_qml
 from geoseg.formats.styles import ClassStyle, vector_qml
 from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.georeference import Georeference
+from geoseg.scenes.files.muting import muted
 from geoseg.scenes.gdal import gdal_env, open_raster
 from geoseg.vectors.opening import open_vector
 from pipeline.deliver.document import Image
@@ -237,12 +237,8 @@ def export_layer(package: Path, layer: str, path: Path, kind: str, decimals: int
     source = open_vector(package)
     info = source.info(layer)
     options = {"geojson": {"RFC7946": "YES", "COORDINATE_PRECISION": str(decimals)}, "shp": {"ENCODING": "UTF-8"}}.get(kind, {})
-    with (
-        source.batches(layer, None, BATCH) as (meta, reader),
-        warnings.catch_warnings(),
-    ):
-        # Shapefiles shorten the names of fields, and FlatGeobuf has no index of nothing.
-        warnings.simplefilter("ignore")
+    # Shapefiles shorten the names of fields, and FlatGeobuf has no index of nothing.
+    with source.batches(layer, None, BATCH) as (meta, reader), muted():
         pyogrio.raw.write_arrow(
             reader,
             path,

@@ -158,13 +158,6 @@ class InitRecipe(Table):
         START.unfreeze, description="Share of the steps over which the encoder is unfrozen layer by layer, from the last one."
     )
 
-    @field_validator("weights")
-    @classmethod
-    def _named(cls, weights: str | None) -> str | None:
-        if weights is not None and not weights.strip():
-            raise ValueError("is empty; leave it out to begin with random weights")
-        return weights
-
 
 class SampleRecipe(Table):
     """Draws of chips, and their batches."""
