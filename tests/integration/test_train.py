@@ -189,6 +189,12 @@ def test_what_can_not_work_is_said_in_a_sentence(recipe: Path, tmp_path: Path, c
     assert not (tmp_path / "m" / "card.json").exists()
 
 
+def test_a_recipe_without_a_name_says_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "empty.toml").write_text("")
+    done = call_cli(["train", tmp_path / "empty.toml", "--out", tmp_path / "m"])
+    assert (done.returncode, done.stderr) == (2, "geoseg: name: is missing, and has no default; give it a value\n")
+
+
 def test_weights_and_networks_are_checked_before_scenes_are_read_and_anything_is_begun(recipe: Path, tmp_path: Path) -> None:
     """What is told once scenes are measured is not told, and a correction needs no --overwrite."""
     changes = {
