@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ import rasterio.errors
 from geoseg.arrays import U8
 from geoseg.evaluation.reliability import COLORS
 from geoseg.formats.text import clean
+from geoseg.scenes.files.muting import muted
 
 __all__ = ["confusion_svg", "curves_svg", "png_uri", "reliability_svg"]
 
@@ -93,9 +93,10 @@ def png_uri(image: U8) -> str:
     height, width = image.shape[:2]
     with rasterio.MemoryFile() as memory:
         # A picture has no place on Earth, and needs none.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            with memory.open(driver="PNG", height=height, width=width, count=3, dtype="uint8") as dataset:
-                dataset.write(image.transpose(2, 0, 1))
+        with (
+            muted(rasterio.errors.NotGeoreferencedWarning),
+            memory.open(driver="PNG", height=height, width=width, count=3, dtype="uint8") as dataset,
+        ):
+            dataset.write(image.transpose(2, 0, 1))
         data = bytes(memory.getbuffer())
     return "data:image/png;base64," + base64.b64encode(data).decode("ascii")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -26,10 +25,8 @@ def read_image(path: str) -> NDArray[Any]:
     """
     if path.lower().endswith((".png", ".tif", ".tiff")):
         try:
-            with gdal_env(), warnings.catch_warnings():
-                warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-                with open_raster(path, IMAGES) as dataset:
-                    pixels: NDArray[Any] = dataset.read()
+            with gdal_env(), open_raster(path, IMAGES) as dataset:
+                pixels: NDArray[Any] = dataset.read()
         except rasterio.errors.RasterioError as error:
             raise ReadError(f"{path}: can't be read as an image: {str(error.__cause__ or error).splitlines()[0]}") from error
         return pixels

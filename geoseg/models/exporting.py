@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from geoseg.errors import ModelError
 from geoseg.models.card import Card
+from geoseg.scenes.files.muting import muted
 
 if TYPE_CHECKING:
     import torch
@@ -32,8 +33,6 @@ def export(network: torch.nn.Module, card: Card, path: Path, *, half: bool) -> N
     Raises:
         ModelError: It is a detector.
     """
-    import warnings
-
     import onnx
     import torch
 
@@ -58,8 +57,7 @@ def export(network: torch.nn.Module, card: Card, path: Path, *, half: bool) -> N
             dynamic_axes={"image": axes, "scores": axes},
         )
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with muted():
         try:
             write(OPSET)
         except torch.onnx.errors.UnsupportedOperatorError as error:

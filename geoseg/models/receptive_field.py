@@ -7,13 +7,13 @@ Araujo et al. 2019, doi:10.23915/distill.00021, but need the network's graph; gr
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from geoseg.grid import round_up
 from geoseg.models.card_values import ReceptiveField
 from geoseg.models.shifted_windows import masked_spreading
+from geoseg.scenes.files.muting import muted
 
 if TYPE_CHECKING:
     import torch
@@ -47,8 +47,7 @@ def measure_receptive_field(
     was_training = {module: module.training for module in network.modules()}
     network.eval()
     try:
-        with warnings.catch_warnings(), torch.inference_mode():
-            warnings.simplefilter("ignore")
+        with muted(), torch.inference_mode():
             reaches = []
             for transpose in (False, True):
                 reach = _along_rows(_Rows(network, in_channels, stride, side, transpose=transpose))

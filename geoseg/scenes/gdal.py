@@ -9,7 +9,6 @@ would be opened by another. What a virtual raster names that was allowed is not 
 from __future__ import annotations
 
 import os
-import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from rasterio.io import MemoryFile
 
 from geoseg.errors import NotARasterError, ReadError, SceneTooLargeError
 from geoseg.redaction import cause_of
+from geoseg.scenes.files.muting import muted
 from geoseg.scenes.files.single_image import refuse_references, refuse_several
 from geoseg.scenes.preflight import MAX_BLOCK_BYTES, check_file, first_bytes, sniff
 from geoseg.scenes.remote import GDAL_OPTIONS, is_remote, probe, shown, unshared
@@ -78,8 +78,7 @@ def gdal_env(*, remote: bool = False) -> Iterator[None]:
         "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE",
         **(GDAL_OPTIONS if remote else {}),
     }
-    with rasterio.Env(**options), warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+    with rasterio.Env(**options), muted(rasterio.errors.NotGeoreferencedWarning):
         yield
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from geoseg.dialect import setting
 from geoseg.errors import ConfigError, GeosegError, ModelError
+from geoseg.scenes.files.muting import muted
 from geoseg.training.data.check_windows import Loaders
 from geoseg.training.data.loaders import Epochs
 from geoseg.training.module import TrainingModule
@@ -194,9 +194,8 @@ def fit(module: TrainingModule, loaders: Loaders, folder: Path, settings: LoopSe
     own = [_Seeds(settings.seed, settings.epoch // settings.accumulate, samplers), _LastCheck(), *watching.callbacks]
     progress = watching.progress
     last = folder / LAST
-    with warnings.catch_warnings():
-        # Advice on workers and on loggers that are chosen on purpose.
-        warnings.filterwarnings("ignore", module=r"lightning\..*")
+    # Advice on workers and on loggers that are chosen on purpose.
+    with muted(module=r"lightning\..*"):
         for name in ("lightning.pytorch", "lightning.fabric"):
             logging.getLogger(name).setLevel(logging.WARNING)
         trainer = _trainer(settings, folder, _hooks(settings, folder, own, progress=progress), progress=progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -15,9 +15,10 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from geoseg.models.networks.build import build_network
+from geoseg.models.networks.config import NetworkConfig
 from geoseg.models.networks.deploy import inference_form
 from geoseg.models.networks.heads import main_weights
-from geoseg.models.networks.pretrained import load_weights
+from geoseg.models.networks.pretrained import Loaded, load_weights
 from geoseg.models.networks.stride import refuse_one_size, stride_of
 from geoseg.training.curve import Curve, HardExamples, Pictures
 from geoseg.training.data.loaders import normalized
@@ -35,7 +36,7 @@ from geoseg.training.transfer.finetuning import Unfreezing, rate_groups
 from geoseg.training.value_module import VALUE_FIGURES, ValueModule
 from geoseg.windows import Window
 
-__all__ = ["Places", "Trained", "rehearse", "run_plan"]
+__all__ = ["Places", "Trained", "begin_network", "rehearse", "run_plan"]
 
 log = logging.getLogger(__name__)
 
@@ -115,19 +116,38 @@ def rehearse(plan: TrainingPlan, scenes: Scenes) -> Paced:
 
 
 def _begin(plan: TrainingPlan) -> tuple[nn.Module, list[str]]:
-    """The network with the weights to begin from; what was loaded, in words.
+    """The network that a training begins with; the weights that were loaded, in words.
 
     Its weights, and with them all that its convolutions give, lie channels last: convolutions of CPUs and GPUs are made for
     that order, and else copy what they get and give.
     """
-    network = build_network(plan.network)
-    refuse_one_size(inference_form(network), plan.network)
-    notes = []
-    if plan.start.weights is not None:
-        loaded = load_weights(network, plan.start.weights, config=plan.network, bands=plan.bands, classes=plan.classes)
-        log.info("%s", loaded.note)
-        notes.append(loaded.note)
-    return network.to(memory_format=torch.channels_last), notes
+    network, loaded = begin_network(plan.network, plan.start.weights, plan.bands, plan.classes)
+    network.to(memory_format=torch.channels_last)
+    if loaded is None:
+        return network, []
+    log.info("%s", loaded.note)
+    return network, [loaded.note]
+
+
+def begin_network(
+    config: NetworkConfig, weights: str | None, bands: Sequence[str], classes: Sequence[str]
+) -> tuple[nn.Module, Loaded | None]:
+    """Build a network and load the weights to begin from.
+
+    Args:
+        config: The network.
+        weights: What ``load_weights`` takes; None for random ones.
+        bands: Names of its bands.
+        classes: Names of its classes.
+
+    Raises:
+        ModelError: The network is not known or takes one size only, or the weights can't be loaded.
+    """
+    network = build_network(config)
+    refuse_one_size(inference_form(network), config)
+    if weights is None:
+        return network, None
+    return network, load_weights(network, weights, config=config, bands=bands, classes=classes)
 
 
 def _module(plan: TrainingPlan, network: nn.Module, feed: Feed) -> TrainingModule:

@@ -123,7 +123,7 @@ class PolygonFile:
             yield geometries, values
             seen += len(geometries)
         if not seen:
-            raise ConfigError(f"{self.path}: holds no polygons")
+            raise ConfigError(f"{self.path}: holds no polygons; give a file with one or more")
 
     def _check_degrees(self, box: F64) -> None:
         """Refuse coordinates in metres in a file of degrees, as GeoJSON is where it names no CRS."""
@@ -158,7 +158,7 @@ class PolygonFile:
         """
         found = self.extent()
         if found is None:
-            raise ConfigError(f"{self.path}: holds no polygons")
+            raise ConfigError(f"{self.path}: holds no polygons; give a file with one or more")
         return found
 
     def extent(self) -> tuple[float, float, float, float] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from pipeline.adopt.run import RECORD
 __all__ = ["Listed", "list_models"]
 
 Kind = Literal["shipped", "cached", "adopted", "folder"]
+log = logging.getLogger(__name__)
+
 DEPTH = 2
 """Folders below the one that is looked at."""
 
@@ -45,7 +48,10 @@ def list_models(folders: Sequence[Path]) -> list[Listed]:
     for folder in folders:
         if not folder.is_dir():
             raise ConfigError(f"{folder}: no such folder")
-        for one in _below(folder):
+        below = [*_below(folder)]
+        if not below and folder != Path():
+            log.warning("%s: holds no model folder down to %d levels; name one, or the folder of some", folder, DEPTH)
+        for one in below:
             found.append(_listed(str(one), "adopted" if (one / RECORD).is_file() else "folder", one))
     return found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +16,7 @@ from rasterio.dtypes import check_dtype
 from rasterio.errors import CRSError, NotGeoreferencedWarning
 
 from geoseg.errors import ConfigError, DtypeError, GeosegError
+from geoseg.scenes.files.muting import muted
 from pipeline.api.scene_map import SceneMap
 
 __all__ = ["map_array", "written"]
@@ -74,13 +74,15 @@ def _write(file: Path, bands: NDArray[np.generic], transform: rasterio.Affine | 
     # Three bands of bytes are colours, the fourth of more is another band, not opacity.
     profile |= {"photometric": "RGB" if count == 3 and bands.dtype == np.uint8 else "MINISBLACK", "alpha": "NO"}
     placed = {key: value for key, value in (("transform", transform), ("crs", crs)) if value is not None}
-    with warnings.catch_warnings(), rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
-        # Whether an image without a place is accepted is said where it is opened.
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(file, "w", BIGTIFF="IF_SAFER", **profile, **placed) as out:
-            out.write(np.ma.getdata(bands))
-            if mask.any():
-                out.write_mask(~mask)
+    # Whether an image without a place is accepted is said where it is opened.
+    with (
+        muted(NotGeoreferencedWarning),
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.open(file, "w", BIGTIFF="IF_SAFER", **profile, **placed) as out,
+    ):
+        out.write(np.ma.getdata(bands))
+        if mask.any():
+            out.write_mask(~mask)
 
 
 def _affine(transform: Sequence[float] | None) -> rasterio.Affine | None:

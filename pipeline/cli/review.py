@@ -10,6 +10,8 @@ from pipeline.cli.output import echo
 
 __all__ = ["command"]
 
+TOLD = 20
+"""Ids that a sentence names."""
 FOLDER = click.argument("folder", metavar="OUT/SCENE", type=click.Path(path_type=Path))
 NAME = click.option("--as", "name", metavar="NAME", help="Who reviews; stands in the log. [default: the user of this machine]")
 
@@ -83,6 +85,16 @@ def import_(work: Path, folder: Path, name: str | None) -> int:
     echo(f"{done.recorded:,} decisions recorded; {done.same:,} were known, {done.undecided:,} polygons are undecided")
     for text in done.conflicts:
         echo(f"  conflict: {text}", err=True)
+    if done.emptied:
+        more = f" and {len(done.emptied) - TOLD:,} more" if len(done.emptied) > TOLD else ""
+        ids = ", ".join(map(str, done.emptied[:TOLD])) + more
+        cure = "reject those that are not there, or put their outlines back"
+        echo(f"  without an outline in {work}, which decides nothing: polygons {ids}; {cure}", err=True)
+    if done.deleted:
+        echo(
+            f"  {done.deleted:,} polygons of the map are not in {work}, which decides nothing; reject those that are not there",
+            err=True,
+        )
     return 0
 
 

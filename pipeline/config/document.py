@@ -47,6 +47,8 @@ def parse_document(kind: type[Document], document: Mapping[str, object]) -> Docu
         where = ".".join(
             str(part) for part in first["loc"] if not str(part).startswith(("literal", "constrained", "int", "function"))
         )
+        if first["type"] == "missing":
+            raise ConfigError(f"{where}: is missing, and has no default; give it a value") from error
         given = "" if not first["loc"] or UNSHOWN in first["loc"] else f" (given: {first['input']!r:.200})"
         raise ConfigError(f"{where or 'configuration'}: {first['msg'].removeprefix('Value error, ')}{given}") from error
 

@@ -20,7 +20,7 @@ from geoseg.scenes.remote import shown
 from geoseg.vectors.polygon_file import Geometries, PolygonFile
 from pipeline.damage.buildings import Building
 
-__all__ = ["EventLabels", "read_labels"]
+__all__ = ["EventLabels", "class_named", "read_labels"]
 
 AREA_TYPES = (3, 6)
 """Polygons, as GEOS numbers types."""
@@ -68,11 +68,13 @@ def read_labels(
                 f"{shown(path)}: only one of labels and image has a CRS, so they can't be laid over each other; give "
                 f"{setting('assume_crs', 'EPSG:xxxx')}"
             )
+        row = 0
         for geometries, values in file.batches((column,)):
             there = ~shapely.is_missing(geometries)
             moved = pixel_shapes(np.where(there, geometries, shapely.Point()), file.crs, place)
             for shape, text in zip(moved, values[column], strict=True):
-                code = _class_of(text, path)
+                row += 1
+                code = class_named(text, f"{shown(path)}: row {row}")
                 if code is None:
                     continue
                 given += 1
@@ -91,13 +93,17 @@ def read_labels(
     return EventLabels(found, unmatched)
 
 
-def _class_of(text: object, path: str) -> int | None:
-    """The class that a label names; None where it is empty."""
+def class_named(text: object, where: str) -> int | None:
+    """The class that a label names; None where it is empty.
+
+    Raises:
+        ConfigError: It is none of the scale.
+    """
     plain = "" if text is None else str(text).strip().lower()
     if plain in ("", "nan"):
         return None
     if plain not in LABELS:
-        raise ConfigError(f"{shown(path)}: {str(text)!r} is no class of the scale; write {', '.join(CLASSES)}, or nothing")
+        raise ConfigError(f"{where}: {str(text)!r} is no class of the scale; write {', '.join(CLASSES)}, or nothing")
     return LABELS[plain]
 
 

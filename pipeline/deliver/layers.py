@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sqlite3
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +19,7 @@ from geoseg.formats.shades import hatched_qml, outline_qml
 from geoseg.formats.styles import ClassStyle, vector_qml
 from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.georeference import Georeference
+from geoseg.scenes.files.muting import muted
 from geoseg.scenes.gdal import gdal_env, open_raster
 from geoseg.vectors.opening import open_vector
 from pipeline.deliver.document import Image
@@ -235,12 +237,8 @@ def export_layer(package: Path, layer: str, path: Path, kind: str, decimals: int
     source = open_vector(package)
     info = source.info(layer)
     options = {"geojson": {"RFC7946": "YES", "COORDINATE_PRECISION": str(decimals)}, "shp": {"ENCODING": "UTF-8"}}.get(kind, {})
-    with (
-        source.batches(layer, None, BATCH) as (meta, reader),
-        warnings.catch_warnings(),
-    ):
-        # Shapefiles shorten the names of fields, and FlatGeobuf has no index of nothing.
-        warnings.simplefilter("ignore")
+    # Shapefiles shorten the names of fields, and FlatGeobuf has no index of nothing.
+    with source.batches(layer, None, BATCH) as (meta, reader), muted():
         pyogrio.raw.write_arrow(
             reader,
             path,
@@ -251,4 +249,37 @@ def export_layer(package: Path, layer: str, path: Path, kind: str, decimals: int
             geometry_type="Unknown" if kind != "shp" else info["geometry_type"] or "Polygon",
             layer_options=options,
         )
+    if kind == "geojson" and (info["geometry_type"] or "").endswith("Polygon"):
+        _keep_polygons(path)
     return path
+
+
+def _keep_polygons(path: Path) -> None:
+    """Make polygons again of what GDAL made of them where rounding closes a gap: collections of polygons and lines.
+
+    Args:
+        path: A GeoJSON file with a feature a line, as GDAL writes it; without such features it stays as it is.
+    """
+    mixed = re.compile(rb'"geometry": ?\{ ?"type": ?"(?!Polygon|MultiPolygon)')
+    with path.open("rb") as lines:
+        if not any(mixed.search(line) for line in lines):
+            return
+    temporary = path.with_name(f"{path.name}.polygons")
+    with path.open("rb") as lines, temporary.open("wb") as out:
+        for line in lines:
+            out.write(_with_polygons(line) if mixed.search(line) else line)
+    temporary.replace(path)
+
+
+def _with_polygons(line: bytes) -> bytes:
+    """A line of a GeoJSON file with the polygons of its feature alone; of what has none left, with no geometry."""
+    text = line.decode().rstrip()
+    feature = json.loads(text.removesuffix(","))
+    parts = [
+        ring
+        for one in feature["geometry"].get("geometries", ())
+        if one["type"].endswith("Polygon")
+        for ring in (one["coordinates"] if one["type"] == "MultiPolygon" else [one["coordinates"]])
+    ]
+    feature["geometry"] = {"type": "MultiPolygon", "coordinates": parts} if parts else None
+    return f"{json.dumps(feature, ensure_ascii=False)}{',' * text.endswith(',')}\n".encode()

@@ -169,6 +169,9 @@ def read_result(folder: Path) -> Result:
 
 def _plain(features: PolygonFile) -> Georeference:
     """A north-up grid of a thousandth of the features' extent."""
-    left, bottom, right, top = features.bounds()
+    found = features.extent()
+    if found is None:
+        raise ConfigError(f"{features.path}: holds no features, so it has no place; deliver a run or a version that has some")
+    left, bottom, right, top = found
     step = max(right - left, top - bottom, 1e-9) / 1000
     return Georeference((step, 0.0, left, 0.0, -step, top), None if features.crs is None else features.crs.to_wkt())

@@ -11,7 +11,7 @@ import numpy as np
 
 import geoseg
 from geoseg.errors import ConfigError
-from geoseg.evaluation.value_errors import FIGURES, ErrorSums, bootstrap_errors
+from geoseg.evaluation.value_errors import FIGURES, ErrorSums, bootstrap_errors, value_text
 from geoseg.labels.number_rasters import NumberRaster, numbers_on
 from geoseg.windows import Window
 from pipeline.evaluate.pairs import Pair, pair_up
@@ -113,6 +113,7 @@ def evaluate_values(
     whole = sum(sums, ErrorSums.zeros(shift))
     if not whole.pixels:
         raise ConfigError("evaluate: no pixel has a value in the map and in the truth; do they cover the same place?")
+    _tell_worthless(whole, first)
     counted = [one for one in sums if one.pixels]
     intervals = bootstrap_errors(counted, np.random.default_rng(options.seed))
     document: ValueDocument = {
@@ -126,6 +127,18 @@ def evaluate_values(
         "unpaired": list(alone),
     }
     return ValueEvaluation(document, intervals)
+
+
+def _tell_worthless(whole: ErrorSums, first: NumberRaster) -> None:
+    """Say it where a map that is the mean of the truth everywhere would be nearer to it."""
+    r2 = whole.figures()["r2"]
+    if r2 < 0:
+        log.warning(
+            "R2 is %s, below 0: the mean of the truth everywhere would be the better map; does the truth hold %s in %s, too?",
+            value_text("r2", r2, ""),
+            first.name or "the same values",
+            first.unit or "the same unit",
+        )
 
 
 def _opened(pairs: Sequence[Pair]) -> list[NumberRaster]:

@@ -23,6 +23,7 @@ from pipeline.files.atomic import write_json
 __all__ = [
     "CHECKSUMS",
     "DIGEST",
+    "KEPT",
     "PAGE_DIGEST",
     "UNSEALED",
     "FileFacts",
@@ -42,6 +43,8 @@ __all__ = [
 
 SIDES = ("-wal", "-shm", "-journal")
 """What SQLite leaves beside a file while somebody has it open; it may hold changes that the file does not have yet."""
+KEPT = re.compile(rf".+\.kept-\d{{8}}T\d{{6}}Z(-\d+)?({'|'.join(SIDES)})?", re.DOTALL)
+"""Names of files that were moved aside."""
 DIGEST = "digest"
 PAGE_DIGEST, UNSEALED = "geoseg-digest", "0" * 64
 """Of a page that stands in no record, the name of what holds its digest, and what stands there before it has one."""

@@ -24,7 +24,7 @@ from pipeline.config.sections import Config
 from pipeline.files.atomic import TEMPORARY, refuse_link, remove_empty, remove_tree, sync_tree
 from pipeline.files.journal import JOURNAL, OLD, plan_swap, recover
 from pipeline.files.lock import exclusive, is_lock
-from pipeline.files.owned import CHECKSUMS, FileFacts, Finished, Record, write_record
+from pipeline.files.owned import CHECKSUMS, KEPT, FileFacts, Finished, Record, write_record
 
 __all__ = ["CHUNKS", "CHUNKS_BEGIN", "MADE", "REPORT", "WORK", "Published", "RunFolder"]
 
@@ -280,13 +280,14 @@ def _begins(path: Path, text: str) -> bool:
 
 
 def _foreign(folder: Path) -> list[str]:
-    """Names in a folder but for folders of runs: scenes of subfolders have theirs in that of a scene of the same name."""
+    """Names in a folder but for what was moved aside, and folders of runs: those of subfolders may lie in that of a scene."""
     if not folder.is_dir():
         return []
     return [
         path.name
         for path in sorted(folder.iterdir())
-        if path.is_symlink() or not path.is_dir() or not (RunFolder(path).is_run() or not _foreign(path))
+        if (path.is_symlink() or not path.is_dir() or not (RunFolder(path).is_run() or not _foreign(path)))
+        and not KEPT.fullmatch(path.name)
     ]
 
 

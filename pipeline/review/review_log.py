@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ __all__ = ["NOT_WRITABLE", "ReviewLog", "reviewing_as"]
 
 NOT_WRITABLE = "make it writable, or copy the result to where you may write"
 """What to do where reviews can't be written."""
+
+log = logging.getLogger(__name__)
 
 SUM = "sha256"
 """Of a line: of its own JSON without this key."""
@@ -47,17 +50,26 @@ class ReviewLog:
         self.torn = 0
         """Lines that a crash has cut off."""
         self._read, self._last, self._whole = 0, "", hashlib.sha256()
+        self._unread = False
+        """Whether what stands last in the file is no decision."""
 
     @classmethod
     def read(cls, path: Path, run: str = "") -> ReviewLog:
-        """Read a log; one that is not there is empty.
+        """Read a log; one that is not there is empty. Where it ends in what is no decision, that is told.
 
         Raises:
             ConfigError: A line was changed or taken out, or is of another map.
         """
-        log = cls(path, run)
-        log.catch_up()
-        return log
+        found = cls(path, run)
+        found.catch_up()
+        if found._unread:
+            log.warning(
+                "%s: what stands behind decision %d is no whole line: a crash cut it off, it was changed since, or somebody is "
+                "writing it; it does not count: look whether the last decision is there, and decide again or put back the file",
+                path,
+                len(found.entries),
+            )
+        return found
 
     @property
     def digest(self) -> str:
@@ -97,6 +109,7 @@ class ReviewLog:
         found: list[Entry] = []
         for line in file:
             if not line.endswith(b"\n"):
+                self._unread = True
                 break  # under way, or cut off
             self._whole.update(line)
             self._read += len(line)
@@ -115,13 +128,14 @@ class ReviewLog:
             said = facts.pop(SUM)
         except (ValueError, KeyError, AttributeError, TypeError):
             self.torn += 1
+            self._unread = True
             return None
         if said != _sum_of(facts) or facts.get("previous") != self._last:
             raise ConfigError(
                 f"{self.path}: decision {number} or the one before it was changed, moved or taken out; the log only grows: put "
                 "back the file as it was"
             )
-        self._last = said
+        self._last, self._unread = said, False
         entry = Entry.parse(facts)
         if self.run and entry.run and entry.run != self.run:
             raise ConfigError(

@@ -108,7 +108,7 @@ def open_buildings(path: Path) -> BuildingMap:
     if odd.any():
         raise ConfigError(f"{path}: has the grade {code[odd][0]:g}, and grades are {', '.join(CLASSES)}, 0 to {len(CLASSES) - 1}")
     if not known.any():
-        raise ConfigError(f"{path}: holds no graded building to draw from")
+        raise ConfigError(f"{path}: holds no graded building to draw from; give a run or a version that has some")
     if len(np.unique(number[known])) < known.sum():
         raise ConfigError(f"{path}: two buildings have one id; give buildings that geoseg damage has graded")
     placed = ~known & ~(shapely.is_missing(shapes) | shapely.is_empty(shapes))

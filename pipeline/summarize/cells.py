@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import warnings
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from geoseg.digits import figures
 from geoseg.errors import ConfigError
 from geoseg.formats.shades import shares_qml
 from geoseg.formats.vector import FIXED_DATE, add_style
+from geoseg.scenes.files.muting import muted
 from geoseg.summaries.cells import Cells, Tally, cell_boxes, metric_crs
 from geoseg.vectors.polygon_file import Geometries, PolygonFile
 from pipeline.files.atomic import atomic_path
@@ -155,9 +155,8 @@ def write_grid(
     chosen, unknown = features.numbers(interest), features.numbers(without)
     columns = _columns(cells, features.values, chosen, unknown)
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
-    with atomic_path(out) as part, warnings.catch_warnings():
-        # It has its ending when it is whole.
-        warnings.filterwarnings("ignore", "The filename extension")
+    # It has its ending when it is whole.
+    with atomic_path(out) as part, muted(message="The filename extension"):
         pyogrio.raw.write(
             part,
             shapely.to_wkb(shapely.box(*cell_boxes(cells).T)),

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from geoseg.training.losses.losses import CombinedLoss
     from geoseg.training.losses.value_losses import ValueLoss
 
-__all__ = ["loss_of", "plan_training"]
+__all__ = ["check_start", "loss_of", "plan_training"]
 
 
 def plan_training(recipe: Recipe, measured: Measured) -> TrainingPlan:
@@ -68,10 +68,21 @@ def plan_training(recipe: Recipe, measured: Measured) -> TrainingPlan:
     )
 
 
-def _network(recipe: Recipe, measured: Measured) -> NetworkConfig:
-    """The network; the anchors of a detector follow the objects that it learns from unless they are given."""
+def check_start(recipe: Recipe) -> None:
+    """Build the network and load the weights that it is to begin with, so that a wrong name is told before scenes are read.
+
+    Raises:
+        ModelError: There is no such network, or no such weights, or they are of another one.
+    """
+    from geoseg.training.run import begin_network
+
+    begin_network(_network(recipe, None), recipe.init.weights, recipe.bands, [c.name for c in recipe.classes])
+
+
+def _network(recipe: Recipe, measured: Measured | None) -> NetworkConfig:
+    """The network; the anchors of a detector follow the objects that it learns from, once measured, unless they are given."""
     parameters = recipe.network.parameters
-    if recipe.instances.kind == "regions" and "anchors" not in parameters:
+    if measured is not None and recipe.instances.kind == "regions" and "anchors" not in parameters:
         from geoseg.models.networks.detector_parameters import LEVELS, anchor_sizes
 
         assert measured.sizes is not None

@@ -91,6 +91,8 @@ class Recipe(Table):
             raise ValueError(f"normalize: {len(self.normalize)} pairs for {len(self.bands)} bands")
         if self.normalize == "weights" and self.init.weights is None:
             raise ValueError("normalize: weights, but there are none; name them in init.weights, or take data")
+        if self.init.weights is not None and not self.init.weights.strip():
+            raise ValueError("init.weights: is empty; leave it out to begin with random weights")
         if self.keep.distill and self.init.weights is None:
             raise ValueError("keep.distill: there is no old model; name it in init.weights")
         if (self.keep.ewc or self.keep.rehearse) and not self.keep.old:

@@ -21,7 +21,7 @@ from pipeline.files.version import code_version
 from pipeline.train.data import TrainingData, open_data
 from pipeline.train.forecast import Forecast, plan_lines, rehearsed
 from pipeline.train.measured import Measured, measure_data
-from pipeline.train.planning import plan_training
+from pipeline.train.planning import check_start, plan_training
 from pipeline.train.quantity import storage_of, value_lines
 from pipeline.train.recipe import Recipe
 from pipeline.train.report import Validation, readme
@@ -64,6 +64,7 @@ class _Fitted:
 def describe(recipe: Recipe) -> tuple[dict[str, str], tuple[str, ...]]:
     """Open the data of a recipe, and measure a few steps on a copy of the network: what it takes, and what is to be minded."""
     data = open_data(recipe)
+    check_start(recipe)
     measured = measure_data(recipe, data)
     plan = plan_training(recipe, measured)
     lines = data.describe() | value_lines(recipe.quantity, measured.values) | plan_lines(plan, data)
@@ -110,7 +111,9 @@ def train(
                 log.info("%s: finished before", out)
                 place.prune()
                 return load_model(str(out))
-            _begin(place, recipe, state, overwrite=overwrite)
+            _refuse_other(place, state, overwrite=overwrite)
+            check_start(recipe)
+            _begin(place, recipe, state)
             _show(place)
             for note in data.notes:
                 log.warning("%s", note)
@@ -141,21 +144,25 @@ def _announced(plan: TrainingPlan, data: TrainingData, measured: Measured, place
     return Pace(Forecast.of(plan.loop).teller(place / PACE, log.info))
 
 
-def _begin(place: RunFolder, recipe: Recipe, state: dict[str, str], *, overwrite: bool) -> None:
-    """Note what is trained, or find that it is what an interrupted training was about.
+def _refuse_other(place: RunFolder, state: dict[str, str], *, overwrite: bool) -> None:
+    """Refuse to replace what was not asked for.
 
     Raises:
         OutputError: The folder has a training of something else, or another model.
     """
     begun, record = Manifest.read_identity(place.manifest), place.record()
-    if begun == state:
-        return
     earlier = begun if begun is not None or record is None else record.document.get("identity", {})
     if earlier is not None and earlier != state and not overwrite:
         what = "a model already"
         if earlier:
             what = "a training of another recipe" if earlier.get("recipe") != state["recipe"] else "a training of other data"
         raise OutputError(f"{place.folder}: holds {what}; choose another --out, or replace it with --overwrite")
+
+
+def _begin(place: RunFolder, recipe: Recipe, state: dict[str, str]) -> None:
+    """Note what is trained, or find that it is what an interrupted training was about."""
+    if Manifest.read_identity(place.manifest) == state:
+        return
     place.prune()
     (place / TRAINING).mkdir(parents=True, exist_ok=True)
     write_json(place / RECIPE, recipe.document())

@@ -84,11 +84,16 @@ def test_a_truth_of_classes_is_told(tmp_path: Path, caplog: pytest.LogCaptureFix
         told = [text for text in caplog.messages if "holds only 0 and 1" in text]
         assert len(told) == is_told, name
         assert all("holds canopy height in m; give a raster of these values" in text for text in told)
+        # Whatever the truth holds, the mean of it is nearer to it than these heights.
+        assert "below 0: the mean of the truth everywhere would be the better map; does the truth hold canopy" in caplog.text
     with rasterio.open(tmp_path / "map" / "values.tif", "r+") as dataset:
         dataset.units = ("1",)
     caplog.clear()
     geoseg.evaluate(tmp_path / "map", tmp_path / "classes.tif")
     assert "holds only 0 and 1" not in caplog.text
+    caplog.clear()
+    geoseg.evaluate(tmp_path / "map", tmp_path / "map" / "values.tif")
+    assert "below 0" not in caplog.text
 
 
 def test_figures(maps: tuple[Path, Path, dict[str, tuple[np.ndarray, np.ndarray]]], tmp_path: Path) -> None:

@@ -127,6 +127,10 @@ def test_without_suggestions_the_least_sure_are_asked_for(result: Path) -> None:
         (lambda table: table.drop(columns="name"), "has no column 'name'"),
         (lambda table: table[["name", "rank", "geometry"]], "has no column 'damage'"),
         (lambda table: table.assign(rank="first"), "rank 'first' is no whole number"),
+        (
+            lambda table: table.assign(damage=["", None, *["Destroid"] * (len(table) - 2)], name=table["name"]),
+            "row 3, building b3: 'Destroid' is no class of the scale; write no damage, minor damage, major damage, destroyed, or",
+        ),
     ],
 )
 def test_what_is_to_be_labelled_next_may_be_edited_but_not_broken(result: Path, change: Callable, words: str) -> None:

@@ -468,6 +468,29 @@ def test_a_work_file_goes_to_qgis_and_back(scene: Path, tmp_path: Path) -> None:
     assert apply_reviews(scene).document["review"]["conflicts"] == 1
 
 
+def test_what_was_emptied_or_deleted_in_qgis_decides_nothing_and_is_told(scene: Path, tmp_path: Path) -> None:
+    columns, _ = polygons_of(scene)
+    work = tmp_path / "work.gpkg"
+    assert call_cli(["review", "export", scene, "--out", work]).returncode == 0
+    null, empty, accepted, rejected, *deleted = (int(number) for number in columns["id"][:6])
+    nothing = shapely.to_wkb(shapely.MultiPolygon()).hex()
+    edited(
+        work,
+        f"UPDATE review SET geom = NULL WHERE id IN ({null}, {rejected})",
+        # A GeoPackage header of an empty geometry, as QGIS leaves one.
+        f"UPDATE review SET geom = X'4750001100000000{nothing}' WHERE id IN ({empty}, {accepted})",
+        f"UPDATE review SET decision = 'accept' WHERE id = {accepted}",
+        f"UPDATE review SET decision = 'reject', reason = 'other' WHERE id = {rejected}",
+        f"DELETE FROM review WHERE id IN ({', '.join(map(str, deleted))})",
+        "UPDATE gpkg_ogr_contents SET feature_count = (SELECT count(*) FROM review)",
+    )
+    done = call_cli(["review", "import", work, scene, "--as", "Ann"])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"2 decisions recorded; 0 were known, {len(columns['id']) - 4:,} polygons are undecided")
+    assert f"decides nothing: polygons {null}, {empty}, {accepted}; reject those that are not there" in done.stderr
+    assert "2 polygons of the map are not in" in done.stderr
+
+
 def test_a_damaged_work_file_is_refused_whole(scene: Path, tmp_path: Path) -> None:
     work, log = tmp_path / "work.gpkg", scene / "reviews" / "log.jsonl"
     columns, _ = polygons_of(scene)

@@ -174,6 +174,7 @@ def test_a_version_may_have_no_building_left(result: Path, tmp_path: Path) -> No
         assert refused.returncode == 2
         assert refused.stderr.startswith("geoseg: ")
         assert str(done.folder / "buildings.gpkg") in refused.stderr
+        assert "has some" in refused.stderr
         assert not (tmp_path / "new.gpkg").exists()
 
 

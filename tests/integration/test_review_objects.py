@@ -17,6 +17,7 @@ import shapely
 import shapely.affinity
 
 import geoseg
+from geoseg.codes import NOT_ANALYSED
 from geoseg.errors import ConfigError
 from geoseg.models.model_folder import Model
 from pipeline.review.apply import apply_reviews
@@ -185,3 +186,20 @@ def test_an_object_beside_the_map_is_told_and_sample_takes_the_folder_of_a_versi
         geoseg.sample(path, out=tmp_path / f"{path.name}.gpkg", size=20, least=2) for path in (version, version / "classes.tif")
     ]
     assert drawn[0] == drawn[1]
+
+
+def test_a_version_without_objects_is_delivered_as_not_analysed(scene: Path, tmp_path: Path) -> None:
+    """Where the area is rounded to degrees, GDAL makes collections of it; polygons they are all the same."""
+    none = ({"action": "reject", "polygon": int(number), "reason": "no such thing there"} for number in objects_of(scene).index)
+    geoseg.review(scene, name="ann").decide(*none)
+    version = apply_reviews(scene).folder
+    done = call_cli(["deliver", version, "--out", tmp_path / "out", "--event", "E"])
+    assert done.returncode == 0, done.stderr
+    package = tmp_path / "out" / "delivery.gpkg"
+    for name in ("areaOfInterest", "imageFootprint", "notAnalysed", "observedEvent"):
+        inside, beside = geopandas.read_file(package, layer=name), geopandas.read_file(tmp_path / "out" / f"{name}.geojson")
+        assert set(beside.geom_type) <= {"Polygon", "MultiPolygon"}
+        assert len(inside) == len(beside)
+        assert beside.to_crs(UTM).area.sum() == pytest.approx(inside.area.sum(), rel=1e-5)
+    unknown = np.count_nonzero(raster(version, "classes.tif") == NOT_ANALYSED) * -TRANSFORM.determinant
+    assert geopandas.read_file(package, layer="notAnalysed").area.sum() == pytest.approx(unknown, rel=1e-4)

@@ -176,6 +176,8 @@ def test_killed_at_a_check_it_ends_with_the_same_model(trained: Path, recipe: Pa
         ("adapt.statistics=true", 'add [[data]] with role = "target"'),
         ("keep.distill=1", "there is no old model; name it in init.weights"),
         ("init.weights=nowhere.safetensors", "nowhere.safetensors: no such file"),
+        ("init.weights=''", "init.weights: is empty; leave it out to begin with random weights"),
+        ("init.weights=imagnet", "no encoder that weights named 'imagnet' could be loaded into"),
         ('split.val=["Mars"]', "no scene is named"),
         ("loss.factors.Mars=2", "loss.factors: 'Mars' is not a class: other, forest"),
         ("sample.chip=8", "sample.chip: Input should be greater than or equal to 16"),
@@ -188,6 +190,28 @@ def test_what_can_not_work_is_said_in_a_sentence(recipe: Path, tmp_path: Path, c
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "m" / "card.json").exists()
+
+
+def test_a_recipe_without_a_name_says_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "empty.toml").write_text("")
+    done = call_cli(["train", tmp_path / "empty.toml", "--out", tmp_path / "m"])
+    assert (done.returncode, done.stderr) == (2, "geoseg: name: is missing, and has no default; give it a value\n")
+
+
+def test_weights_and_networks_are_checked_before_scenes_are_read_and_anything_is_begun(recipe: Path, tmp_path: Path) -> None:
+    """What is told once scenes are measured is not told, and a correction needs no --overwrite."""
+    changes = {
+        "init.weights=nowhere.pth": "nowhere.pth: no such file",
+        f"init.weights={tmp_path}": "no card.json",
+        "network={architecture='unet',encoder='resnet19'}": "'resnet19' is not known",
+    }
+    for more in ([], ["--dry-run"]):
+        for change, words in changes.items():
+            done = call_cli(["train", recipe, "--out", tmp_path / "m", "--set", change, *more])
+            assert done.returncode == 2
+            assert done.stderr.startswith("geoseg: ")
+            assert words in done.stderr
+            assert not (tmp_path / "m" / "training").exists()
 
 
 def test_dry_run_says_what_would_be_trained_on(recipe: Path, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ of the values.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ from geoseg.formats.sheet.map import FRAME_MM, PAGE_MM, draw_map, scale_bar
 from geoseg.formats.sheet.page_text import Page
 from geoseg.formats.sheet.panel import panel
 from geoseg.georeference import Georeference
+from geoseg.scenes.files.muting import muted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -87,9 +87,8 @@ def write_sheet(
         raise ConfigError("a map sheet is drawn by matplotlib, which is not installed; pip install 'geoseg[sheets]'") from error
     frame = MapFrame.fit(georeference, box, FRAME_MM[2:])
     # Neither the user's settings nor the environment change the page.
-    with mpl.rc_context(), warnings.catch_warnings():
-        # One line of the log names all letters that are in no font.
-        warnings.filterwarnings("ignore", "Glyph")
+    # One line of the log names all letters that are in no font.
+    with mpl.rc_context(), muted(message="Glyph"):
         _set(sheet, outlines)
         figure = Figure(figsize=(PAGE_MM[0] / 25.4, PAGE_MM[1] / 25.4), facecolor="white")
         page = Page(figure, PAGE_MM)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from geoseg.models.networks.placement import RGB, Placement, adapted_kernel, fin
 from geoseg.models.weights.checkpoints import read_checkpoint
 from geoseg.models.weights.known_weights import KNOWN, KnownWeights, known_weights
 from geoseg.models.weights.swin_names import as_timm_swin
+from geoseg.scenes.files.muting import muted
 
 __all__ = ["Loaded", "load_weights"]
 
@@ -181,8 +181,7 @@ def _of_hub(network: nn.Module, tag: str, config: NetworkConfig) -> dict[str, Te
     if isinstance(name, str):
         config = replace(config, encoder=f"tu-{name}" if tag == "imagenet" else f"tu-{name.partition('.')[0]}.{tag}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with muted():
             built = build_network(replace(config, in_channels=len(RGB)), encoder_weights=tag)
     except (ModelError, OSError, RuntimeError) as error:
         raise ModelError(f"{config.encoder}: weights {tag!r}: {_why(error)}{_satellites(config.encoder)}") from error

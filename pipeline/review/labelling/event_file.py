@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import shapely
 
-from geoseg.damage.scale import CLASSES, LABELS
+from geoseg.damage.scale import CLASSES
 from geoseg.documents import LARGE, Json, read_json
 from geoseg.errors import ConfigError
 from geoseg.vectors.polygon_file import PolygonFile
 from pipeline.damage.document import DamageDocument
 from pipeline.damage.event import LABEL_NEXT
+from pipeline.damage.event_labels import class_named
 from pipeline.damage.files import write_labels
 from pipeline.damage.settings import SUGGESTIONS, TRUTH_COLUMN
 from pipeline.review.buildings.graded_file import GradedFile
@@ -48,7 +49,7 @@ class EventFile:
         """Of a result, with what it says of labels.
 
         Raises:
-            ConfigError: Its files can't be read.
+            ConfigError: Its files can't be read, or a label is no class of the scale.
         """
         graded, path = GradedFile.read(subject.scene), subject.scene / LABEL_NEXT
         if not path.is_file():
@@ -60,14 +61,16 @@ class EventFile:
         ids = {_key(one.building.name, one.building.geometry): one.building.number for one in graded.buildings}
         ranks: list[tuple[int, int]] = []
         given: dict[int, int] = {}
+        row = 0
         for geometries, values in file.batches(file.fields):
             for k, shape in enumerate(geometries):
                 number = ids.get(_key(str(values["name"][k]), shape))
                 if number is None:
                     raise ConfigError(f"{path}: building {values['name'][k]} is none of the result beside it; grade again")
-                text = str(values[column][k] or "").strip().lower()
-                if text in LABELS:
-                    given[number] = LABELS[text]
+                row += 1
+                code = class_named(values[column][k], f"{path}: row {row}, building {values['name'][k]}")
+                if code is not None:
+                    given[number] = code
                 elif rank := _rank(values["rank"][k], path):
                     ranks.append((rank, number))
         return cls(subject, graded, column, tuple(number for _, number in sorted(ranks)), given)

@@ -49,13 +49,17 @@ class Imported:
     undecided: int = 0
     conflicts: list[str] = field(default_factory=list)
     """Sentences on polygons that somebody has decided otherwise since the file was written, and on which this file counts now."""
+    emptied: list[int] = field(default_factory=list)
+    """Ids of polygons that have no outline any more and are not rejected: an emptied outline decides nothing."""
+    deleted: int = 0
+    """Polygons of the map that the file does not hold: a deleted row decides nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
     """A feature of a work file."""
 
-    shape: shapely.Geometry
+    shape: shapely.Geometry | None
     values: Mapping[str, object]
     number: int
 
@@ -94,8 +98,11 @@ def import_work(path: Path, folder: Path, name: str) -> Imported:
     standing, then = standing_of(log.entries), standing_of(log.entries[:known_then])
     own, place = subject.own_codes, place_of(subject)
     found, waiting = Imported(), dict[str, list[Decision]]()
-    for row, original in _changed_rows(path, subject):
+    for row, original in _changed_rows(path, subject, found):
         decision = _decision(row, original, version, path, facts)
+        number = row.whole("id")
+        if number is not None and _is_empty(row.shape) and (decision is None or decision.action != "reject"):
+            found.emptied.append(number)
         if decision is None:
             found.undecided += 1
             continue
@@ -131,7 +138,7 @@ def _facts(path: Path) -> dict[str, Json]:
     return facts
 
 
-def _changed_rows(path: Path, subject: Subject) -> Iterator[tuple[_Row, shapely.Geometry | None]]:
+def _changed_rows(path: Path, subject: Subject, found: Imported) -> Iterator[tuple[_Row, shapely.Geometry | None]]:
     """The features of a work file in the CRS of the polygons, each with the polygon that it was, if its border is another now.
 
     What somebody has added has no id, and is its own.
@@ -158,10 +165,16 @@ def _changed_rows(path: Path, subject: Subject) -> Iterator[tuple[_Row, shapely.
     for geometries, polygons in polygons_in(origin):
         for shape, one in zip(geometries, polygons, strict=True):
             known = rows.pop((one.id, one.part), None)
-            if known is not None:
+            if known is None:
+                found.deleted += 1
+            else:
                 yield known, shape if _moved(shape, known.shape) else None
     if rows:
         raise ConfigError(f"{path}: polygon {next(iter(rows))[0]} is none of the map; leave out the id of what you have added")
+
+
+def _is_empty(shape: shapely.Geometry | None) -> bool:
+    return shape is None or bool(shape.is_empty)
 
 
 def _moved(before: shapely.Geometry, after: shapely.Geometry | None) -> bool:

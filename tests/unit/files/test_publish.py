@@ -15,7 +15,7 @@ from kill_points import CHANGES, apart, killed_at, traced
 
 from geoseg.errors import OutputBusyError, OutputError
 from pipeline.files.lock import exclusive
-from pipeline.files.outputs import atomic_folder, check_new_folder, output_file
+from pipeline.files.outputs import atomic_folder, check_new_folder, output_file, take_away
 from pipeline.files.owned import FileFacts, digest_of
 from pipeline.files.run_folder import MADE, RunFolder
 
@@ -250,6 +250,25 @@ def test_a_folder_that_is_no_runs_is_refused(tmp_path: Path) -> None:
             action()
     assert contents(mine) == before
     assert (mine / ".run" / "final").read_bytes() == b"mine"
+
+
+def test_what_was_moved_aside_blocks_nothing_that_comes_back(tmp_path: Path) -> None:
+    """A map that was edited and taken away leaves the edit; its folder takes a map again, and the edit stays."""
+    place = RunFolder(tmp_path / "zone")
+    publish(place.folder, OLD)
+    (place.folder / "classes.tif").write_bytes(b"work of somebody")
+    (place.folder / "images" / "1.tif").write_bytes(b"work of somebody")
+    take_away(place)
+    kept = contents(place.folder)
+    assert [name.partition(".kept-")[0] for name in kept] == ["classes.tif", "images/1.tif"]
+    publish(place.folder, NEW)
+    assert contents(place.folder).items() >= {**NEW, **kept}.items()
+    # What only looks like it is somebody's.
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "classes.tif.kept-2024").write_bytes(b"mine")
+    with pytest.raises(OutputError, match=r"classes\.tif\.kept-2024, which no run has listed"):
+        publish(other, NEW)
 
 
 def test_what_somebody_keeps_under_the_name_of_what_is_under_way_stays(tmp_path: Path) -> None:
