@@ -143,7 +143,7 @@ def _segment(
     from pipeline.segment.folder import segment_folder
 
     loaded = load_models(models)
-    found, refused = scenes_to_map(inputs, config, loaded.card.bands)
+    found, refused = scenes_to_map(inputs, config, loaded.card.bands, together=together)
     progress = progress_of(asked)
     try:
         with workers_for(config) as open_workers:
