@@ -127,5 +127,5 @@ def _map(found: Found, model: str, out: str, config: Config, stops: list[Event])
         entry = segment_scene([shown(path) for path in ref.paths], model, out, config, ref.name, list(ref.band_names), ref.area)
     except Exception as error:  # noqa: BLE001 - whatever a scene raises, the others go on
         return failed_scene(error, ref, Path(out))
-    assert not isinstance(entry, list), "one feature has one map"
+    assert isinstance(entry, dict), "one feature has one map, and states are not asked for"
     return SceneReport.from_entry(entry)

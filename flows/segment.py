@@ -14,6 +14,7 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging import get_run_logger
+from prefect.states import Completed
 
 from flows import stages
 from flows.access.allowed import allowed, check, check_scene, check_webhook
@@ -37,14 +38,20 @@ from pipeline.segment.publishing import clear, skipped
 from pipeline.segment.run import held
 from pipeline.watch.webhook import notify
 
-__all__ = ["segment_scene"]
+__all__ = ["OUTSIDE", "segment_scene"]
 
 log = logging.getLogger(__name__)
+
+OUTSIDE = "Outside"
+"""Name of the state of a run whose scene does not touch its one of several areas of interest: it is complete, without a map."""
 
 
 def _tell(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
     """Send what became of a run to the webhook of its configuration."""
     del flow
+    if state.name == OUTSIDE:
+        # Of many scenes and many areas most do not touch each other.
+        return
     config = Config.model_validate(flow_run.parameters.get("config") or {})
     if not config.watch.webhook:
         return
@@ -81,7 +88,7 @@ def segment_scene(
     name: str | None = None,
     band_names: list[str] = [],  # noqa: B006 - shown as a default, never changed
     feature: str | None = None,
-) -> IndexEntry | list[IndexEntry]:
+) -> IndexEntry | list[IndexEntry] | State[Any]:
     """Map one scene; what an earlier run has finished is verified and kept.
 
     Args:
@@ -124,8 +131,8 @@ def segment_scene(
         except OutsideAreaError as error:
             if feature is None:
                 raise
-            _left_out(ref, error)
-            return failed_scene(error, ref, folder).entry()
+            entry = failed_scene(error, ref, folder).entry()
+            return Completed(name=OUTSIDE, message=entry["reason"], data=entry)
 
 
 def _within(feature: str, ref: SceneRef, config: Config, *, named: bool) -> SceneRef:

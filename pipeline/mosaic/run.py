@@ -36,7 +36,7 @@ from pipeline.plan.domain import DomainCheck
 from pipeline.plan.plan import Plan
 from pipeline.publish.folder_page import write_folder_page
 from pipeline.publish.report import SceneReport
-from pipeline.segment.folder import LOCK, check_out, unmade
+from pipeline.segment.folder import LOCK, check_out, clear_above, unmade
 from pipeline.segment.outcome import failed_scene
 from pipeline.segment.overlapped import map_scene
 from pipeline.segment.planned import SceneJob
@@ -84,7 +84,10 @@ def map_mosaic(
             index.write()
 
         for job in jobs:
-            gone += maps_or_report(job, progress, open_workers, each, look)[1]
+            whole, replaced = maps_or_report(job, progress, open_workers, each, look)
+            gone += replaced
+            if whole.left_out:
+                clear_above(out, job.ref.name)
         index.forget(gone)
         index.write()
         write_collection(out, index.entries)

@@ -28,7 +28,7 @@ from pipeline.infer.workers import OpenWorkers
 from pipeline.mosaic.zone_maps import is_map_of, joined_links
 from pipeline.publish.folder_page import write_folder_page
 from pipeline.publish.report import SceneReport
-from pipeline.segment.folder import LOCK, check_out, segment_or_report
+from pipeline.segment.folder import LOCK, check_out, clear_above, segment_or_report
 from pipeline.segment.planned import SceneJob
 from pipeline.segment.progress import Progress, Quiet, Stoppable
 from pipeline.watch.ledger import Ledger, open_ledger
@@ -69,6 +69,7 @@ class Scan:
         self.refused, self.made = tuple(refused), made
         self._ledger, self._status = ledger, status
         self._rows = ledger.rows()
+        self._left_out: set[str] = set()
         self._status.counted(self._rows, work)
 
     def config_of(self, found: Found) -> Config:
@@ -105,10 +106,13 @@ class Scan:
         self._status.running(row.name, begun=False)
         if report.status == "done" and (record := SceneRecord.read(folder)) is not None:
             self._status.mapped(record.seconds)
-        self.tell(row)
+        if report.left_out:
+            self._left_out.add(row.name)
+        # Of many scenes and many areas most do not touch each other: nobody waits to be told.
+        self.tell(row, hook=found.area is None or not report.left_out)
 
-    def tell(self, row: Row) -> None:
-        """Note the row of a scene that was tried, and tell the webhook.
+    def tell(self, row: Row, *, hook: bool = True) -> None:
+        """Note the row of a scene that was tried, and tell the webhook, unless that is nothing to it.
 
         Raises:
             OutputError: It can't be noted.
@@ -117,7 +121,7 @@ class Scan:
         self._status.counted(self._rows, self.work)
         if row.status == "waiting":
             log.warning("%s: %s", row.name, row.facts["reason"])
-        if self.config.watch.webhook:
+        if self.config.watch.webhook and hook:
             notify(
                 webhook_address(self.config.watch.webhook), {"event": f"scene.{row.status}", "out": str(self.out), **row.facts}
             )
@@ -168,6 +172,8 @@ class Scan:
         Raises:
             OutputError: They can't be written; the next scan does it.
         """
+        for name in self._left_out:
+            clear_above(self.out, name)
         stale = self._ledger.fact(STALE) is not None
         if not stale and (self.out / INDEX).is_file() and not self.refused:
             return
