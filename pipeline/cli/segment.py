@@ -213,12 +213,14 @@ def dry_run_mosaic(
     """Print the plan of a mosaic; the exit code."""
     from geoseg.errors import OutsideAreaError
     from pipeline.mosaic.planning import laid_out
+    from pipeline.mosaic.scene_index import KnownScenes
     from pipeline.mosaic.scenes import survey
     from pipeline.mosaic.utm_zones import by_zones, jobs_by_area
     from pipeline.plan.plan import estimate_seconds
 
     jobs = jobs_by_area(scenes, refused, model, config, out)
-    given = survey(jobs[0].ref.later, config, model.card)
+    known = KnownScenes({job.folder.parent for job in jobs}, config, model)
+    given = survey(jobs[0].ref.later, config, model.card, known=known.given)
     for one in [zone for job in jobs for zone in by_zones(job, given)]:
         try:
             plan, _, _ = laid_out(given, one)

@@ -27,7 +27,7 @@ from pipeline.mosaic.kept import KeptChunks
 from pipeline.mosaic.lattice import Lattice
 from pipeline.mosaic.planning import SceneSettings, plan_mosaic, plan_scene
 from pipeline.mosaic.results import SceneResult
-from pipeline.mosaic.scene_index import write_scenes
+from pipeline.mosaic.scene_index import KnownScenes, write_scenes
 from pipeline.mosaic.scenes import Given, LeaveOut, PlacedScene, in_order, survey
 from pipeline.mosaic.store import PlannedMosaic
 from pipeline.mosaic.utm_zones import by_zones, jobs_by_area
@@ -75,7 +75,8 @@ def map_mosaic(
     check_out(out)
     with unmade(out, made=made), exclusive(out / LOCK):
         index, reports, gone = Index(out), list[SceneReport](), list[str]()
-        look = cache(partial(survey, jobs[0].ref.later, config, model.card))
+        known = KnownScenes({job.folder.parent for job in jobs}, config, model)
+        look = cache(partial(survey, jobs[0].ref.later, config, model.card, known=known.given))
 
         def each(report: SceneReport) -> None:
             reports.append(report)
@@ -161,7 +162,8 @@ def mosaic_or_report(
     """
 
     def make() -> SceneReport:
-        given = survey(job.ref.later, job.config, job.model.card, left_out)
+        known = KnownScenes([job.folder.parent], job.config, job.model)
+        given = survey(job.ref.later, job.config, job.model.card, left_out, known.given)
         return _mapped(job, given, progress, open_workers, lattice)
 
     return _or_report(job, make)

@@ -15,6 +15,7 @@ from geoseg.scenes.sources import SceneRef
 from pipeline.config.sections import Config
 from pipeline.infer.workers import OpenWorkers
 from pipeline.mosaic.run import maps_or_report
+from pipeline.mosaic.scene_index import KnownScenes
 from pipeline.mosaic.scenes import Given, survey
 from pipeline.mosaic.zone_maps import beside
 from pipeline.publish.report import SceneReport
@@ -86,6 +87,8 @@ class Told:
     """What the making of a mosaic has told, in whatever thread."""
 
     out: Path
+    folders: Collection[Path]
+    """Those that hold the mosaics."""
     had: Collection[str]
     """Names of the scenes of the mosaics that were there."""
     wholes: dict[str, SceneReport] = field(default_factory=dict)
@@ -110,7 +113,8 @@ class Told:
 
         def look() -> Sequence[Given]:
             if not self.opened:
-                self.opened.append(survey(job.ref.later, job.config, job.model.card, self.left_out))
+                known = KnownScenes(self.folders, job.config, job.model)
+                self.opened.append(survey(job.ref.later, job.config, job.model.card, self.left_out, known.given))
             return self.opened[0]
 
         self.wholes[name], _ = maps_or_report(job, progress, open_workers, maps.append, look)
@@ -133,7 +137,8 @@ def map_together(
         OutputError: The ledger can't be written.
         Interrupted: The run was stopped.
     """
-    told = Told(scan.out, scenes_in(scan.out, scan.made))
+    folders = {(scan.out / whole).parent for whole in scan.made.wholes}
+    told = Told(scan.out, folders, scenes_in(scan.out, scan.made))
     wholes = map_ready(scan, lambda found, config: begin(found, config, told))
     _note(scan, told)
     maps = [report for made in told.maps.values() for report in made]
