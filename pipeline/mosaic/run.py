@@ -87,7 +87,7 @@ def map_mosaic(
         for job in jobs:
             whole, replaced = maps_or_report(job, progress, open_workers, each, look)
             gone += replaced
-            if whole.left_out:
+            if not whole.outputs:
                 clear_above(out, job.ref.name)
         index.forget(gone)
         index.write()

@@ -70,7 +70,7 @@ def segment_folder(
             report = segment_or_report(ref, model, config, out, progress, open_workers, more, len(scenes))
             reports.append(report)
             progress.scene(report)
-            if report.left_out:
+            if not report.outputs:
                 clear_above(out, ref.name)
             stopped = config.run.strict and report.status in ("failed", "partial")
             index.put(_entry(out, report))
@@ -94,7 +94,7 @@ def unmade(out: Path, *, made: bool) -> Iterator[None]:
 
 
 def clear_above(out: Path, name: str) -> None:
-    """Remove the folders above that of a scene which was left out, as far as they are empty; no other works there."""
+    """Remove the folders above that of a scene which has no map, as far as they are empty; no other works there."""
     remove_empty(*(folder for folder in (out / name).parents if out in folder.parents))
 
 

@@ -69,7 +69,7 @@ class Scan:
         self.refused, self.made = tuple(refused), made
         self._ledger, self._status = ledger, status
         self._rows = ledger.rows()
-        self._left_out: set[str] = set()
+        self._unmapped: set[str] = set()
         self._status.counted(self._rows, work)
 
     def config_of(self, found: Found) -> Config:
@@ -106,8 +106,8 @@ class Scan:
         self._status.running(row.name, begun=False)
         if report.status == "done" and (record := SceneRecord.read(folder)) is not None:
             self._status.mapped(record.seconds)
-        if report.left_out:
-            self._left_out.add(row.name)
+        if not report.outputs:
+            self._unmapped.add(row.name)
         # Of many scenes and many areas most do not touch each other: nobody waits to be told.
         self.tell(row, hook=found.area is None or not report.left_out)
 
@@ -172,7 +172,7 @@ class Scan:
         Raises:
             OutputError: They can't be written; the next scan does it.
         """
-        for name in self._left_out:
+        for name in self._unmapped:
             clear_above(self.out, name)
         stale = self._ledger.fact(STALE) is not None
         if not stale and (self.out / INDEX).is_file() and not self.refused:
