@@ -124,7 +124,8 @@ def _map(found: Found, model: str, out: str, config: Config, stops: list[Event])
     ref = found.ref
     HANDED.set(Handed(ref.paths, ref.told, stops))
     try:
-        entry = segment_scene([shown(path) for path in ref.paths], model, out, config, ref.name, list(ref.band_names))
+        entry = segment_scene([shown(path) for path in ref.paths], model, out, config, ref.name, list(ref.band_names), ref.area)
     except Exception as error:  # noqa: BLE001 - whatever a scene raises, the others go on
         return failed_scene(error, ref, Path(out))
+    assert isinstance(entry, dict), "one feature has one map, and states are not asked for"
     return SceneReport.from_entry(entry)

@@ -17,7 +17,7 @@ from prefect.context import TaskRunContext
 from prefect.logging import get_run_logger
 from prefect.tasks import exponential_backoff
 
-from geoseg.errors import Interrupted, SceneError, UsageError
+from geoseg.errors import Interrupted, OutsideAreaError, SceneError, UsageError
 from geoseg.inference.choice import uses_gpu
 from geoseg.transient import is_transient
 from pipeline.config.sections import Config
@@ -81,9 +81,14 @@ def trusted(stage: Task[P, R], planned: PlannedScene) -> Task[P, R]:
     retry_condition_fn=may_pass,
     persist_result=False,
 )
-def plan(job: SceneJob) -> PlannedScene:
-    """Open the scene and decide how it is mapped."""
-    return planning.plan(job)
+def plan(job: SceneJob) -> PlannedScene | OutsideAreaError:
+    """Open the scene and decide how it is mapped; one that does not touch its one of several areas of interest is no failure."""
+    try:
+        return planning.plan(job)
+    except OutsideAreaError as error:
+        if job.ref.area is None:
+            raise
+        return error
 
 
 def gpu_turn(config: Config) -> AbstractContextManager[None]:

@@ -8,7 +8,7 @@ import pickle
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,31 @@ def apart(test: Callable[..., None]) -> Callable[..., None]:
         assert done.returncode == 0, done.stderr.decode()
 
     return run
+
+
+COMMAND = """
+import os, sys
+place = sys.argv[1]
+from kill_points import KILLED, traced
+from pipeline.cli import main
+
+def at(name, args):
+    path = os.path.abspath(args[0]) if not isinstance(args[0], int) else ""
+    if place in f"{name} {path}":
+        os._exit(KILLED)
+
+with traced(at):
+    sys.argv = ["geoseg", *sys.argv[2:]]
+    main()
+"""
+
+
+def command_killed_at(place: str, args: Sequence[str | Path]) -> None:
+    """Run ``geoseg`` until a change whose name and absolute path hold a text: ``rename /tmp/out/a/.run``."""
+    command = [sys.executable, "-c", COMMAND, place, *map(str, args)]
+    paths = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests")))}
+    ended = subprocess.run(command, env=paths, check=False, timeout=LIMIT_S)
+    assert ended.returncode == KILLED, place
 
 
 @contextmanager

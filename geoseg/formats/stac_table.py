@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +15,22 @@ from geoseg.formats.stac import EXTENSIONS, PROJECTION, bbox_of, footprint, time
 from geoseg.formats.stac_parquet import write_rows
 from geoseg.georeference import Georeference
 from geoseg.scenes.acquired import year_of
+from geoseg.scenes.fingerprint import FileState
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["IndexedScene", "write_scene_table"]
+__all__ = ["IndexedScene", "read_looks", "write_scene_table"]
 
 LEVELS = 16
 """Halvings of longitudes and latitudes by which rows are put in order."""
 GEOTIFF = "image/tiff; application=geotiff"
 IMAGE = "image"
+LOOKS = (
+    *("id", "proj:shape", "proj:transform", "geoseg:fingerprint"),
+    *("geoseg:acquired", "geoseg:crs", "geoseg:opened_with", "geoseg:files"),
+)
+"""Columns that say what a look at a scene has found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,10 @@ class IndexedScene:
     cloud_cover: float | None = None
     """Clouds in percent."""
     platform: str | None = None
+    files: tuple[FileState, ...] = ()
+    """Its files and what lies beside them, as they were looked at, with paths as ``hrefs``; none where that is not known."""
+    opened_with: str | None = None
+    """Key of the settings with which it was looked at."""
 
 
 def write_scene_table(path: Path, scenes: Sequence[IndexedScene]) -> None:
@@ -97,8 +107,50 @@ def _columns(scenes: Sequence[IndexedScene]) -> dict[str, pa.Array]:
         "proj:shape": (pa.list_(pa.int64()), [list(scene.shape) for scene in scenes]),
         "proj:transform": (numbers, [list(scene.georeference.transform) for scene in scenes]),
         "geoseg:fingerprint": (pa.string(), [scene.fingerprint for scene in scenes]),
+        "geoseg:acquired": (pa.string(), [scene.acquired for scene in scenes]),
+        "geoseg:crs": (pa.string(), [scene.georeference.crs for scene in scenes]),
+        "geoseg:opened_with": (pa.string(), [scene.opened_with for scene in scenes]),
+        "geoseg:files": (_states_type(), [[asdict(state) for state in scene.files] or None for scene in scenes]),
     }
     return {name: pa.array(values, kind) for name, (kind, values) in columns.items()}
+
+
+def _states_type() -> pa.DataType:
+    import pyarrow as pa
+
+    fields = [("path", pa.string()), ("size", pa.int64()), ("modified_ns", pa.int64()), ("ends", pa.string())]
+    return pa.list_(pa.struct(fields))
+
+
+def read_looks(path: Path, opened_with: str) -> list[IndexedScene]:
+    """The scenes of a table whose files it tells, as they were looked at; none of a table that does not tell them.
+
+    Args:
+        path: The file, which geoseg has written.
+        opened_with: Key of the settings: those that were looked at with others are left out.
+    """
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        if not set(LOOKS) <= set(file.schema_arrow.names):
+            return []
+        rows = file.read(columns=list(LOOKS), use_threads=False).to_pylist()
+    return [_looked(row) for row in rows if row["geoseg:files"] and row["geoseg:opened_with"] == opened_with]
+
+
+def _looked(row: Mapping[str, Any]) -> IndexedScene:
+    a, b, c, d, e, f = (float(number) for number in row["proj:transform"])
+    height, width = row["proj:shape"]
+    return IndexedScene(
+        name=row["id"],
+        georeference=Georeference((a, b, c, d, e, f), row["geoseg:crs"]),
+        shape=(height, width),
+        hrefs=(),
+        fingerprint=row["geoseg:fingerprint"],
+        acquired=row["geoseg:acquired"],
+        files=tuple(FileState(**state) for state in row["geoseg:files"]),
+        opened_with=row["geoseg:opened_with"],
+    )
 
 
 def _extensions(scene: IndexedScene) -> list[str]:

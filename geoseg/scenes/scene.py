@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -10,7 +10,7 @@ from geoseg.errors import SceneChangedError
 from geoseg.georeference import Georeference
 from geoseg.scenes.block_sizes import MemoryLimit
 from geoseg.scenes.clouds import Clouds
-from geoseg.scenes.fingerprint import fingerprint
+from geoseg.scenes.fingerprint import FileState, fingerprint
 from geoseg.scenes.gdal import gdal_env, open_dataset
 from geoseg.scenes.preflight import MAX_BLOCK_BYTES
 from geoseg.scenes.products.product_facts import ProductFacts, Quantity
@@ -257,13 +257,13 @@ class Scene:
         """Side of a pixel in metres; None without a CRS."""
         return self.georeference.pixel_size(self.height, self.width)
 
-    def fingerprint_now(self) -> str:
-        """The fingerprint of its files as they are.
+    def fingerprint_now(self, states: Iterable[FileState] = ()) -> str:
+        """The fingerprint of its files as they are; those that are as at an earlier look are not read again.
 
         Raises:
             ReadError: One has gone.
         """
-        return fingerprint(self.paths, signers=self.signers)
+        return fingerprint(self.paths, signers=self.signers, states=states)
 
     def verify_unchanged(self) -> None:
         """Check that the files are still those that were opened.

@@ -21,7 +21,7 @@ from geoseg.polygons.geometries import not_finite
 from geoseg.vectors.polygon_file import Geometries, PolygonFile
 from geoseg.vectors.texts import text_of
 
-__all__ = ["GivenArea", "area_values", "check_area", "file_of_area", "read_area"]
+__all__ = ["GivenArea", "areas_by_value", "check_area", "file_of_area", "read_area"]
 
 LONLAT = "OGC:CRS84"
 NUMBER = r"\s*[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf(?:inity)?)\s*"
@@ -56,7 +56,9 @@ class GivenArea:
         import shapely
 
         crs = "" if self.crs is None else self.crs.to_wkt()
-        return hashlib.sha256(b"".join([crs.encode(), *shapely.to_wkb(shapely.normalize(self.shapes))])).hexdigest()
+        # A feature may have no geometry.
+        shapes = [one or b"" for one in shapely.to_wkb(shapely.normalize(self.shapes))]
+        return hashlib.sha256(b"".join([crs.encode(), *shapes])).hexdigest()
 
     def boxes(self) -> list[tuple[float, float, float, float]]:
         """Boxes around the polygons, west, south, east, north in degrees: one a polygon, or one around many.
@@ -116,18 +118,17 @@ def read_area(text: str, assume_crs: str | None = None, column: str | None = Non
             raise ConfigError(f"{setting('aoi_column')}: {column}: a box or WKT has no columns; give a file")
         return written
     file = PolygonFile.open(Path(text), assume_crs)
-    label = str(file.path)
     if column is None:
-        return GivenArea(label, _polygons(file)[0], file.crs)
+        return GivenArea(str(file.path), _polygons(file)[0], file.crs)
     shapes, values = _polygons(file, column)
     which = [i for i, found in enumerate(values) if found == value]
     if len(which) != 1:
-        raise ConfigError(f"{label}: {len(which)} features have {column} = {value}; one is wanted")
-    return GivenArea(f"{label} ({column} = {value})", shapes[which], file.crs)
+        raise ConfigError(f"{file.path}: {len(which)} features have {column} = {value}; one is wanted")
+    return GivenArea(_label(file, column, str(value)), shapes[which], file.crs)
 
 
-def area_values(text: str, column: str, assume_crs: str | None = None) -> list[str]:
-    """The values of a column of a file of areas, one a feature.
+def areas_by_value(text: str, column: str, assume_crs: str | None = None) -> dict[str, GivenArea]:
+    """The features of a file of areas by their values of a column, in the order of the file.
 
     Raises:
         ConfigError: There is no such column, or its values are empty or repeat.
@@ -136,15 +137,19 @@ def area_values(text: str, column: str, assume_crs: str | None = None) -> list[s
     if path is None:
         raise ConfigError(f"{setting('aoi_column')}: {column}: a box or WKT has no columns; give a file")
     file = PolygonFile.open(Path(text), assume_crs)
-    values = _polygons(file, column)[1]
-    seen: set[str] = set()
+    shapes, values = _polygons(file, column)
+    areas: dict[str, GivenArea] = {}
     for number, found in enumerate(values, start=1):
         if not found.strip():
             raise ConfigError(f"{path}: feature {number} has no {column}, by which its map would be named; fill it in")
-        if found in seen:
+        if found in areas:
             raise ConfigError(f"{path}: {column} = {found} stands at several features; each map needs a name of its own")
-        seen.add(found)
-    return values
+        areas[found] = GivenArea(_label(file, column, found), shapes[number - 1 : number], file.crs)
+    return areas
+
+
+def _label(file: PolygonFile, column: str, value: str) -> str:
+    return f"{file.path} ({column} = {value})"
 
 
 def _polygons(file: PolygonFile, column: str | None = None) -> tuple[Geometries, list[str]]:

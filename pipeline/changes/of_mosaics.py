@@ -20,7 +20,8 @@ from pipeline.files.index import Index, write_collection
 from pipeline.files.lock import exclusive
 from pipeline.infer.workers import LocalWorkers, OpenWorkers
 from pipeline.mosaic.lattice import Lattice
-from pipeline.mosaic.run import job_of, mosaic_or_report
+from pipeline.mosaic.run import mosaic_or_report
+from pipeline.mosaic.utm_zones import job_of
 from pipeline.plan.dates import by_date, dates_of
 from pipeline.publish.report import SceneReport
 from pipeline.segment.folder import LOCK, check_out, unmade

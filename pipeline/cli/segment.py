@@ -97,7 +97,7 @@ def command(
             show_plan(planned_composites(inputs, config, composite), as_json=display.as_json)
             return 0
         inputs, config = composites_of(inputs, config, composite, out, mosaic=mosaic)
-    scenes, refused = scenes_to_map(inputs, config, loaded.card.bands)
+    scenes, refused = scenes_to_map(inputs, config, loaded.card.bands, together=mosaic)
     if display.dry_run_only:
         if mosaic:
             return dry_run_mosaic(scenes, refused, loaded, config, out, as_json=display.as_json)
@@ -214,16 +214,24 @@ def dry_run_mosaic(
     scenes: Sequence[SceneRef], refused: Sequence[Refused], model: AnyModel, config: Config, out: Path, *, as_json: bool
 ) -> int:
     """Print the plan of a mosaic; the exit code."""
+    from geoseg.errors import OutsideAreaError
     from pipeline.mosaic.planning import laid_out
-    from pipeline.mosaic.run import job_of
+    from pipeline.mosaic.scene_index import KnownScenes
     from pipeline.mosaic.scenes import survey
-    from pipeline.mosaic.utm_zones import by_zones
+    from pipeline.mosaic.utm_zones import by_zones, jobs_by_area
     from pipeline.plan.plan import estimate_seconds
 
-    job = job_of(scenes, refused, model, config, out)
-    given = survey(job.ref.later, config, model.card)
-    for one in by_zones(job, given):
-        plan, _, _ = laid_out(given, one)
+    jobs = jobs_by_area(scenes, refused, model, config, out)
+    known = KnownScenes({job.folder.parent for job in jobs}, config, model)
+    given = survey(jobs[0].ref.later, config, model.card, known=known.given)
+    for one in [zone for job in jobs for zone in by_zones(job, given)]:
+        try:
+            plan, _, _ = laid_out(given, one)
+        except OutsideAreaError as error:
+            if one.ref.area is None:
+                raise
+            echo(f"{one.ref.name}: skipped: {error}", err=True)
+            continue
         _show(plan, estimate_seconds(plan) / max(1, plan.estimate.computed_pixels), as_json=as_json)
     return 0
 

@@ -54,7 +54,7 @@ class _Shown:
 
 
 SECTIONS = ("watch", "mosaic", "stac", "scene", "area", "grid", "infer", "vector", "run")
-LEFT_OUT = ("strict", "overwrite", "aoi_column")
+LEFT_OUT = ("strict", "overwrite")
 
 
 def _begin() -> str:

@@ -17,14 +17,19 @@ AROUND_PX = 1.0
 """Pixels around the area that are mapped in each scene: what they give together is cut."""
 
 
-def areas_of(config: Config) -> tuple[GivenArea, ...]:
+def areas_of(config: Config, feature: str | None = None) -> tuple[GivenArea, ...]:
     """What a mosaic is cut to: up to two areas, in both of which its pixels lie.
+
+    Args:
+        config: The settings.
+        feature: Of several areas of interest, the one of this name.
 
     Raises:
         ConfigError: One can't be read.
     """
-    texts = [text for text in (config.area.aoi, config.mosaic.within) if text is not None]
-    return tuple(read_area(text, config.scene.assume_crs) for text in texts)
+    column = None if feature is None else config.area.aoi_column
+    given = [(config.area.aoi, column, feature), (config.mosaic.within, None, None)]
+    return tuple(read_area(text, config.scene.assume_crs, *which) for text, *which in given if text is not None)
 
 
 def mosaic_area(scene: Scene, areas: Sequence[GivenArea], *, grown: float = 0.0) -> AreaOfInterest | None:

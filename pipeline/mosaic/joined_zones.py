@@ -63,7 +63,7 @@ def join_zones(jobs: Sequence[SceneJob]) -> list[str]:
     if not wanted or len(maps) < len(jobs):
         return []
     boxes = [box for job in jobs if job.config.mosaic.within is not None for box in read_area(job.config.mosaic.within).boxes()]
-    folder, qml = jobs[0].out / JOINED, maps[0].folder / "polygons.qml"
+    folder, qml = jobs[0].folder.with_name(JOINED), maps[0].folder / "polygons.qml"
     work = temporary_beside(folder)
     work.mkdir()
     try:

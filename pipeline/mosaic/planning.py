@@ -110,7 +110,7 @@ def laid_out(
     config, model = job.config, job.model
     if len(given) > MOST:
         raise ConfigError(f"mosaic: {len(given):,} scenes; {MOST:,} is the most, so make several")
-    areas = areas_of(config)
+    areas = areas_of(config, job.ref.area)
     near, outside = in_area(given, areas)
     base, given = base_of(given, near, config), near
     refuse_mixed(given, config)

@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
-from geoseg.dialect import setting
-from geoseg.errors import ConfigError, OutputError
+from geoseg.errors import OutputError
 from geoseg.models.ensemble import AnyModel
 from geoseg.scenes.sources import Refused, SceneRef
 from pipeline.config.sections import Config
@@ -26,18 +25,18 @@ from pipeline.infer.workers import OpenWorkers
 from pipeline.mosaic.combining import CombineWorkers, Recipe
 from pipeline.mosaic.kept import KeptChunks
 from pipeline.mosaic.lattice import Lattice
-from pipeline.mosaic.planning import NAME, SceneSettings, plan_mosaic, plan_scene
+from pipeline.mosaic.planning import SceneSettings, plan_mosaic, plan_scene
 from pipeline.mosaic.results import SceneResult
-from pipeline.mosaic.scene_index import write_scenes
+from pipeline.mosaic.scene_index import KnownScenes, write_scenes
 from pipeline.mosaic.scenes import Given, LeaveOut, PlacedScene, in_order, survey
 from pipeline.mosaic.store import PlannedMosaic
-from pipeline.mosaic.utm_zones import by_zones
+from pipeline.mosaic.utm_zones import by_zones, jobs_by_area
 from pipeline.mosaic.zone_maps import clear_others, join_maps, joined_links, refuse_others, report_of_all
 from pipeline.plan.domain import DomainCheck
 from pipeline.plan.plan import Plan
 from pipeline.publish.folder_page import write_folder_page
 from pipeline.publish.report import SceneReport
-from pipeline.segment.folder import LOCK, check_out, unmade
+from pipeline.segment.folder import LOCK, check_out, clear_above, unmade
 from pipeline.segment.outcome import failed_scene
 from pipeline.segment.overlapped import map_scene
 from pipeline.segment.planned import SceneJob
@@ -45,29 +44,12 @@ from pipeline.segment.progress import Progress, Quiet
 from pipeline.segment.publishing import clear, publish, skipped
 from pipeline.segment.run import held
 
-__all__ = ["job_of", "map_mosaic", "maps_or_report", "mosaic_or_report"]
+__all__ = ["map_mosaic", "maps_or_report", "mosaic_or_report"]
 
 WORK = "mosaic"
 """Below the folder of what is under way: the results of scenes, and combined chunks for later runs."""
 COMBINED, LOOKS = "combined", "looks.npz"
 MOST_NOTES = 100
-
-
-def job_of(scenes: Sequence[SceneRef], refused: Sequence[Refused], model: AnyModel, config: Config, out: Path) -> SceneJob:
-    """The job of mapping scenes as one, in whatever order they are given.
-
-    Raises:
-        ConfigError: There is none, or one can't be used: a map without it would look whole.
-    """
-    if refused:
-        more = f", and {len(refused) - 1} more" if len(refused) > 1 else ""
-        raise ConfigError(f"mosaic: {refused[0].name}: {refused[0].reason}{more}; mend what can't be used or leave it out")
-    if not scenes:
-        raise ConfigError("mosaic: there is no scene; give files, folders or addresses of at least one")
-    if config.area.aoi_column is not None:
-        raise ConfigError(f"{setting('aoi_column')}: a mosaic is one map of one area; leave it out, or {setting('mosaic')}")
-    # One reference holds them all: the stages know one scene.
-    return SceneJob.of(SceneRef(NAME, (), later=tuple(sorted(scenes, key=lambda ref: ref.name))), model, config, out)
 
 
 def map_mosaic(
@@ -81,16 +63,20 @@ def map_mosaic(
 ) -> list[SceneReport]:
     """Map scenes as one into ``out / "mosaic"``, with an index beside it; those of several UTM zones into a folder for each.
 
+    With a column of areas of interest there is a mosaic of each feature, ``out / FEATURE / "mosaic"``.
+
     Raises:
         OutputError: The output folder can't be written, or another run is active there.
         ConfigError: The settings can't work, or a scene can't be used.
         Interrupted: The run was stopped.
     """
     progress = progress or Quiet()
-    job, made = job_of(scenes, refused, model, config, out), not out.exists()
+    jobs, made = jobs_by_area(scenes, refused, model, config, out), not out.exists()
     check_out(out)
     with unmade(out, made=made), exclusive(out / LOCK):
-        index, reports = Index(out), list[SceneReport]()
+        index, reports, gone = Index(out), list[SceneReport](), list[str]()
+        known = KnownScenes({job.folder.parent for job in jobs}, config, model)
+        look = cache(partial(survey, jobs[0].ref.later, config, model.card, known=known.given))
 
         def each(report: SceneReport) -> None:
             reports.append(report)
@@ -98,7 +84,11 @@ def map_mosaic(
             index.put(report.entry())
             index.write()
 
-        _, gone = maps_or_report(job, progress, open_workers, each)
+        for job in jobs:
+            whole, replaced = maps_or_report(job, progress, open_workers, each, look)
+            gone += replaced
+            if not whole.outputs:
+                clear_above(out, job.ref.name)
         index.forget(gone)
         index.write()
         write_collection(out, index.entries)
@@ -112,16 +102,16 @@ def maps_or_report(
     progress: Progress,
     open_workers: OpenWorkers,
     each: Callable[[SceneReport], None],
-    left_out: LeaveOut | None = None,
+    look: Callable[[], Sequence[Given]],
 ) -> tuple[SceneReport, list[str]]:
     """Map scenes as one, those of several UTM zones into a map for each, and join their polygons; what is raised is reported.
 
     Args:
-        job: See ``job_of``.
+        job: See ``jobs_by_area``.
         progress: Is told of what happens.
         open_workers: Makes what does the chunks.
         each: Is told of each map, and of all together where these can't be told or joined.
-        left_out: Is told of scenes that can't be used; without it they are refused.
+        look: Opens the scenes, see ``survey``.
 
     Returns:
         The report of all maps as that of the job, and the names of maps that others have replaced.
@@ -133,7 +123,7 @@ def maps_or_report(
     """
     reports, gone, started = list[SceneReport](), list[str](), time.monotonic()
     try:
-        given = survey(job.ref.later, job.config, job.model.card, left_out)
+        given = look()
         jobs = by_zones(job, given)
         refuse_others(job, jobs)
         for one in jobs:
@@ -159,7 +149,7 @@ def mosaic_or_report(
     """Map scenes of one CRS as one; whatever is raised is reported.
 
     Args:
-        job: See ``job_of``.
+        job: See ``jobs_by_area``.
         progress: Is told of what happens.
         open_workers: Makes what does the chunks.
         left_out: Is told of scenes that can't be used; without it they are refused.
@@ -172,7 +162,8 @@ def mosaic_or_report(
     """
 
     def make() -> SceneReport:
-        given = survey(job.ref.later, job.config, job.model.card, left_out)
+        known = KnownScenes([job.folder.parent], job.config, job.model)
+        given = survey(job.ref.later, job.config, job.model.card, left_out, known.given)
         return _mapped(job, given, progress, open_workers, lattice)
 
     return _or_report(job, make)

@@ -12,6 +12,7 @@ from geoseg.errors import ConfigError, GeoreferenceError, OutsideAreaError, Scen
 from geoseg.georeference import Georeference
 from geoseg.models.card import Card
 from geoseg.scenes.bands.choosing import choose_bands
+from geoseg.scenes.fingerprint import FileState
 from geoseg.scenes.inset import with_margin
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.scene import Scene, View
@@ -41,6 +42,8 @@ class Given:
 
     ref: SceneRef
     scene: Scene
+    states: tuple[FileState, ...] = ()
+    """Its files as an earlier run has looked at them, where it was not opened again: then nothing is known of its bands."""
 
     @property
     def name(self) -> str:
@@ -48,7 +51,13 @@ class Given:
         return self.ref.name
 
 
-def survey(refs: Sequence[SceneRef], config: Config, card: Card | None, left_out: LeaveOut | None = None) -> tuple[Given, ...]:
+def survey(
+    refs: Sequence[SceneRef],
+    config: Config,
+    card: Card | None,
+    left_out: LeaveOut | None = None,
+    known: Callable[[SceneRef], Given | None] = lambda _: None,
+) -> tuple[Given, ...]:
     """Open scenes as they are, in the order of their names; no file stays open.
 
     Args:
@@ -56,6 +65,7 @@ def survey(refs: Sequence[SceneRef], config: Config, card: Card | None, left_out
         config: The settings.
         card: The model's; None where no model is run.
         left_out: Is told of scenes that can't be used; without it the first of them is raised.
+        known: Gives scenes that are as an earlier run has looked at them, and need not be opened.
 
     Raises:
         SceneError: One can't be read or placed, or none can.
@@ -66,7 +76,7 @@ def survey(refs: Sequence[SceneRef], config: Config, card: Card | None, left_out
     found, first = [], None
     for ref in sorted(refs, key=lambda ref: ref.name):
         try:
-            found.append(Given(ref, _opened(ref, config, card)))
+            found.append(known(ref) or Given(ref, _opened(ref, config, card)))
         except Exception as error:  # whatever a scene raises, the others go on where somebody is told
             if left_out is None:
                 raise
@@ -172,6 +182,8 @@ class PlacedScene:
     """Whether its pixels are pixels of the lattice, so that it is not resampled."""
     window: Window
     """The same from a multiple of the network's stride on: what is mapped."""
+    states: tuple[FileState, ...] = ()
+    """Its files as an earlier run has looked at them; see ``Given``."""
 
     @classmethod
     def on(cls, lattice: Lattice, given: Given, stride: int) -> PlacedScene:
@@ -189,7 +201,7 @@ class PlacedScene:
         row, col = image.row_off // stride * stride, image.col_off // stride * stride
         window = Window.between(row, image.row_stop, col, image.col_stop)
         direct = scene.view is None and lattice.holds(place, shape)
-        return cls(given.ref, scene.acquired, scene.fingerprint, place, shape, image, direct, window)
+        return cls(given.ref, scene.acquired, scene.fingerprint, place, shape, image, direct, window, given.states)
 
     @property
     def name(self) -> str:

@@ -38,7 +38,7 @@ def as_one(first: Scene, given: Sequence[Given], lattice: Lattice, window: Windo
         margin=(0, 0),
         warnings=(),
     )
-    return replace(scene, fingerprint=scene.fingerprint_now())
+    return replace(scene, fingerprint=scene.fingerprint_now(state for one in given for state in one.states))
 
 
 def _all_clouds(given: Sequence[Given]) -> Clouds | None:

@@ -1,19 +1,29 @@
-"""Scenes of several UTM zones: a map for each, cut where the next zone begins, so that together they map all ground once."""
+"""The maps that scenes make as one: one, one of each area of interest, and of several UTM zones one for each.
+
+Those of zones are cut where the next zone begins, so that together they map all ground once.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pyproj
 
 from geoseg.crs import crs_of
+from geoseg.dialect import setting
+from geoseg.errors import ConfigError
+from geoseg.models.ensemble import AnyModel
+from geoseg.scenes.sources import Refused, SceneRef
+from pipeline.config.sections import Config
 from pipeline.mosaic.planning import NAME
 from pipeline.mosaic.scenes import Given
+from pipeline.plan.within import Feature, features_of
 from pipeline.segment.planned import SceneJob
 
-__all__ = ["Zone", "by_zones", "zones_of"]
+__all__ = ["Zone", "by_zones", "job_of", "jobs_by_area", "zones_of"]
 
 UTM = re.compile(r"(?P<number>[0-9]+)(?P<half>[NS])")
 WIDTH, CIRCLE, HALF = 6, 360, 180
@@ -81,6 +91,46 @@ def _reach(one: int, other: int) -> int:
     return min(MOST, (_begin(other) - _begin(one) - WIDTH) % CIRCLE // 2)
 
 
+def jobs_by_area(
+    scenes: Sequence[SceneRef], refused: Sequence[Refused], model: AnyModel, config: Config, out: Path
+) -> list[SceneJob]:
+    """The jobs of mapping scenes as one: one, or one for each feature of the file of areas of interest; see ``job_of``."""
+    return [job_of(scenes, refused, model, config, out, feature) for feature in features_of(config) or (None,)]
+
+
+def job_of(
+    scenes: Sequence[SceneRef],
+    refused: Sequence[Refused],
+    model: AnyModel,
+    config: Config,
+    out: Path,
+    feature: Feature | None = None,
+) -> SceneJob:
+    """The job of mapping scenes as one, in whatever order they are given.
+
+    Args:
+        scenes: The scenes.
+        refused: Those that can't be used.
+        model: The model.
+        config: The settings.
+        out: The output folder.
+        feature: Of several areas of interest, the one that is mapped, into a folder of its name.
+
+    Raises:
+        ConfigError: There is none, or one can't be used: a map without it would look whole.
+    """
+    if refused:
+        more = f", and {len(refused) - 1} more" if len(refused) > 1 else ""
+        raise ConfigError(f"mosaic: {refused[0].name}: {refused[0].reason}{more}; mend what can't be used or leave it out")
+    if not scenes:
+        raise ConfigError("mosaic: there is no scene; give files, folders or addresses of at least one")
+    if config.area.aoi_column is not None and feature is None:
+        raise ConfigError(f"{setting('aoi_column')}: a mosaic is one map of one area here; leave it out, or {setting('mosaic')}")
+    # One reference holds them all: the stages know one scene.
+    ref = SceneRef(NAME, (), later=tuple(sorted(scenes, key=lambda ref: ref.name)))
+    return SceneJob.of(ref if feature is None else feature.of(ref), model, config, out)
+
+
 def by_zones(job: SceneJob, given: Sequence[Given]) -> list[SceneJob]:
     """The jobs of the mosaics of scenes, one for each of their zones; the job itself where they have one CRS."""
     config = job.config
@@ -90,5 +140,5 @@ def by_zones(job: SceneJob, given: Sequence[Given]) -> list[SceneJob]:
         scene = config.scene.model_copy(update={"target_crs": zone.crs})
         mosaic = config.mosaic.model_copy(update={"within": zone.within})
         own = config.model_copy(update={"scene": scene, "mosaic": mosaic})
-        jobs.append(SceneJob.of(replace(job.ref, name=f"{NAME}-{zone.label}"), job.model, own, job.out))
+        jobs.append(SceneJob.of(replace(job.ref, name=f"{job.ref.name}-{zone.label}"), job.model, own, job.out))
     return jobs or [job]

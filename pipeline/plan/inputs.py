@@ -12,17 +12,20 @@ from pipeline.plan.within import refs_in
 __all__ = ["scenes_to_map"]
 
 
-def scenes_to_map(inputs: Sequence[str], config: Config, bands: Sequence[str]) -> tuple[list[SceneRef], list[Refused]]:
+def scenes_to_map(
+    inputs: Sequence[str], config: Config, bands: Sequence[str], *, together: bool = False
+) -> tuple[list[SceneRef], list[Refused]]:
     """The scenes that inputs name under a configuration, once for each area of interest, and what was refused.
 
     Args:
         inputs: Files, folders, globs, list files, addresses, STAC items and searches.
         config: The settings.
         bands: Those of the model, by which assets of items are chosen.
+        together: Whether they are mapped as one: each area of interest then has a map of them all.
 
     Raises:
         ConfigError: An input matches nothing, or names of areas are missing or the same.
         ReadError: A STAC API does not answer as one.
     """
     found, refused = list_scenes(inputs, allow_vrt=config.scene.allow_vrt, search=stac_search(config, bands))
-    return refs_in(found, config), refused
+    return found if together else refs_in(found, config), refused

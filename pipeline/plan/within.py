@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
@@ -20,7 +20,7 @@ from geoseg.scenes.reader import Pixels
 from geoseg.scenes.scene import Scene
 from geoseg.scenes.sources import SceneRef
 from geoseg.vectors.area_of_interest import AreaOfInterest, area_on
-from geoseg.vectors.given_area import area_values, read_area
+from geoseg.vectors.given_area import areas_by_value, read_area
 from geoseg.windows import Window
 
 if TYPE_CHECKING:
@@ -28,7 +28,19 @@ if TYPE_CHECKING:
     from pipeline.config.sections import Config
     from pipeline.plan.plan import Task
 
-__all__ = ["RasterWithin", "area_of", "chunks_in", "clear_outside", "each_area", "read_chunk", "refs_in", "tiles_in", "window_of"]
+__all__ = [
+    "Feature",
+    "RasterWithin",
+    "area_of",
+    "chunks_in",
+    "clear_outside",
+    "each_area",
+    "features_of",
+    "read_chunk",
+    "refs_in",
+    "tiles_in",
+    "window_of",
+]
 
 Made = TypeVar("Made")
 
@@ -41,23 +53,49 @@ class Reader(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A feature of the file of areas of interest, which has maps of its own."""
+
+    value: str
+    """In the column that names features."""
+    folder: str
+    """Its folder of the output."""
+    digest: str
+    """sha256 of its polygon and the CRS of the file."""
+
+    def of(self, ref: SceneRef) -> SceneRef:
+        """A scene as it is mapped within this feature."""
+        return replace(ref, name=f"{self.folder}/{ref.name}", area=self.value)
+
+
+def features_of(config: Config) -> tuple[Feature, ...]:
+    """The features that have maps of their own, in the order of their file; none without a column that names them.
+
+    Raises:
+        ConfigError: The file can't be read, or names of features are missing or the same.
+    """
+    area = config.area
+    if area.aoi is None or area.aoi_column is None:
+        return ()
+    areas = areas_by_value(area.aoi, area.aoi_column, config.scene.assume_crs)
+    found = tuple(Feature(value, folder_name(value), one.digest) for value, one in areas.items())
+    keys = Counter(name_key(one.folder) for one in found)
+    if same := [one.value for one in found if keys[name_key(one.folder)] > 1]:
+        raise ConfigError(
+            f"{setting('aoi_column')}: {' and '.join(same[:2])} would be one folder on many file systems; give them other names"
+        )
+    return found
+
+
 def refs_in(refs: Iterable[SceneRef], config: Config) -> list[SceneRef]:
     """Scenes to map: each once, or once for each feature of the file of areas, in a folder of its name.
 
     Raises:
         ConfigError: Names of features are missing, or are the same.
     """
-    area = config.area
-    if area.aoi is None or area.aoi_column is None:
-        return list(refs)
-    values = area_values(area.aoi, area.aoi_column, config.scene.assume_crs)
-    names = {value: folder_name(value) for value in values}
-    keys = Counter(name_key(name) for name in names.values())
-    if same := [value for value, name in names.items() if keys[name_key(name)] > 1]:
-        raise ConfigError(
-            f"{setting('aoi_column')}: {' and '.join(same[:2])} would be one folder on many file systems; give them other names"
-        )
-    return [replace(ref, name=f"{names[value]}/{ref.name}", area=value) for ref in refs for value in values]
+    features = features_of(config)
+    return [feature.of(ref) for ref in refs for feature in features] if features else list(refs)
 
 
 def each_area(

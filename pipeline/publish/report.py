@@ -53,7 +53,10 @@ class SceneReport:
 
     @classmethod
     def from_entry(cls, entry: IndexEntry) -> SceneReport:
-        """The report that an entry was made of; without the classes, which it does not have."""
+        """The report that an entry was made of; without the classes, which it does not have.
+
+        One that is skipped and has no outputs was left out: it lies outside of the area of interest.
+        """
         return cls(
             scene=entry["scene"],
             status=entry["status"],
@@ -61,6 +64,7 @@ class SceneReport:
             seconds=entry["seconds"],
             outputs=tuple(entry["outputs"]),
             warnings=tuple(entry["warnings"]),
+            left_out=entry["status"] == "skipped" and not entry["outputs"],
             transient=entry.get("transient") is True,
         )
 

@@ -24,7 +24,7 @@ from pipeline.segment.outcome import failed_scene
 from pipeline.segment.progress import Progress, Quiet
 from pipeline.segment.run import MoreFiles, segment_scene
 
-__all__ = ["LOCK", "check_out", "clear_maps", "segment_folder", "segment_or_report", "unmade"]
+__all__ = ["LOCK", "check_out", "clear_above", "clear_maps", "segment_folder", "segment_or_report", "unmade"]
 
 LOCK = ".geoseg.lock"
 
@@ -71,6 +71,8 @@ def segment_folder(
             report = segment_or_report(ref, model, config, out, progress, open_workers, more, len(scenes))
             reports.append(report)
             progress.scene(report)
+            if not report.outputs:
+                clear_above(out, ref.name)
             stopped = config.run.strict and report.status in ("failed", "partial")
             index.put(_entry(out, report))
             index.write()
@@ -109,6 +111,11 @@ def unmade(out: Path, *, made: bool) -> Iterator[None]:
         if made:
             remove_empty(out)
         raise
+
+
+def clear_above(out: Path, name: str) -> None:
+    """Remove the folders above that of a scene which has no map, as far as they are empty; no other works there."""
+    remove_empty(*(folder for folder in (out / name).parents if out in folder.parents))
 
 
 def segment_or_report(

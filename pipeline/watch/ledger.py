@@ -20,7 +20,7 @@ from pipeline.files.atomic import refuse_link
 from pipeline.files.index import IndexEntry
 from pipeline.watch.row import COLUMNS, Row, entries_of, is_row, rows_of_reports
 
-__all__ = ["LEDGER", "VERSION", "BrokenLedgerError", "Ledger", "open_ledger", "read_ledger"]
+__all__ = ["LEDGER", "VERSION", "BrokenLedgerError", "Ledger", "open_ledger", "read_fact", "read_ledger"]
 
 log = logging.getLogger(__name__)
 
@@ -215,15 +215,30 @@ def read_ledger(folder: Path) -> dict[str, Row]:
         ConfigError: A newer version of geoseg has written it.
         OutputError: It can't be read.
     """
+    with _copied(folder) as copy:
+        return {} if copy is None else _rows(copy)
+
+
+def read_fact(folder: Path, name: str) -> str | None:
+    """A fact of an output folder that belongs to no scene, as ``read_ledger`` reads; None where there is none."""
+    with _copied(folder) as copy:
+        found = None if copy is None else copy.execute("SELECT value FROM fact WHERE name = ?", (name,)).fetchone()
+    return None if found is None else str(found[0])
+
+
+@contextmanager
+def _copied(folder: Path) -> Iterator[sqlite3.Connection | None]:
+    """The ledger of a folder in memory, up to date; None where there is none."""
     path = folder / LEDGER
     if not path.is_file():
-        return {}
+        yield None
+        return
     try:
         with closing(sqlite3.connect(":memory:")) as copy:
             with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_S)) as source:
                 source.backup(copy)
             _bring_up_to_date(copy, path)
-            return _rows(copy)
+            yield copy
     except sqlite3.Error as error:
         raise OutputError(f"{path}: can't be read: {error}; the next scan makes it anew where it is damaged") from error
 

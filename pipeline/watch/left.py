@@ -24,8 +24,9 @@ def note_left(out: Path, name: str, *, zones: bool = False) -> str | None:
         name: Of the scene.
         zones: Whether it is a mosaic, which may have a map for each of several zones.
     """
-    if zones and (maps := maps_in(out)) != [NAME]:
-        noted = {one: note_files(out / one) for one in (*maps, JOINED)}
+    beside = (out / name).parent
+    if zones and (maps := maps_in(beside)) != [NAME]:
+        noted = {one: note_files(beside / one) for one in (*maps, JOINED)}
         found = {one: files for one, files in noted.items() if files is not None}
         return json.dumps(found) if found else None
     files = note_files(out / name)
@@ -37,13 +38,14 @@ def broken(out: Path, row: Row) -> str | None:
     maps = _maps(row)
     if not maps:
         return difference(out / row.name, row.noted)
-    found = ((name, difference(out / name, files)) for name, files in maps.items())
+    found = ((name, difference((out / row.name).with_name(name), files)) for name, files in maps.items())
     return next((f"{name}: {why}" for name, why in found if why is not None), None)
 
 
 def has_report(out: Path, row: Row) -> bool:
     """Whether something says what was there: without it, a scene is begun anew."""
-    return any((out / name / REPORT).is_file() for name in _maps(row) or (row.name,))
+    own = out / row.name
+    return any((folder / REPORT).is_file() for folder in [own.with_name(name) for name in _maps(row)] or [own])
 
 
 def _maps(row: Row) -> Mapping[str, Mapping[str, object]]:

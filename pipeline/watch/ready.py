@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -14,8 +14,10 @@ from geoseg.errors import OutputError
 from geoseg.scenes.sources import SceneRef
 from pipeline.config.sections import Config
 from pipeline.infer.workers import OpenWorkers
-from pipeline.mosaic.planning import NAME
 from pipeline.mosaic.run import maps_or_report
+from pipeline.mosaic.scene_index import KnownScenes
+from pipeline.mosaic.scenes import Given, survey
+from pipeline.mosaic.zone_maps import beside
 from pipeline.publish.report import SceneReport
 from pipeline.segment.outcome import failed_scene
 from pipeline.segment.planned import SceneJob
@@ -85,10 +87,16 @@ class Told:
     """What the making of a mosaic has told, in whatever thread."""
 
     out: Path
+    folders: Collection[Path]
+    """Those that hold the mosaics."""
     had: Collection[str]
-    """Names of the scenes of the mosaic that was there."""
-    maps: list[SceneReport] = field(default_factory=list)
-    """Of each map; one a zone."""
+    """Names of the scenes of the mosaics that were there."""
+    wholes: dict[str, SceneReport] = field(default_factory=dict)
+    """By name, mosaics: one, or one of each area of interest."""
+    maps: dict[str, list[SceneReport]] = field(default_factory=dict)
+    """Of each mosaic, its maps; one a zone."""
+    opened: list[Sequence[Given]] = field(default_factory=list)
+    """Its scenes, once they were opened."""
     spared: dict[str, SceneReport] = field(default_factory=dict)
     """By name, scenes that were left out."""
 
@@ -100,51 +108,65 @@ class Told:
         self.spared[ref.name] = report
 
     def made(self, job: SceneJob, progress: Progress, open_workers: OpenWorkers) -> SceneReport:
-        """Make the mosaic; see ``maps_or_report``."""
-        whole, _ = maps_or_report(job, progress, open_workers, self.maps.append, self.left_out)
-        return whole
+        """Make a mosaic; see ``maps_or_report``."""
+        name, maps = job.ref.name, self.maps.setdefault(job.ref.name, [])
+
+        def look() -> Sequence[Given]:
+            if not self.opened:
+                known = KnownScenes(self.folders, job.config, job.model)
+                self.opened.append(survey(job.ref.later, job.config, job.model.card, self.left_out, known.given))
+            return self.opened[0]
+
+        self.wholes[name], _ = maps_or_report(job, progress, open_workers, maps.append, look)
+        return self.wholes[name]
 
 
 def map_together(
     scan: Scan, begin: Callable[[Found, Config, Told], Future[SceneReport]], progress: Progress | None = None
 ) -> list[SceneReport]:
-    """Have the mosaic made, without the scenes that can't be used; gives a report of each map, and one of each of these.
+    """Have mosaics made, without the scenes that can't be used; gives a report of each map, and one of each of these.
 
     A scene that fails by what may pass does not leave a mosaic that it is in: that one stays as it is until all answer.
 
     Args:
         scan: The scan.
-        begin: Begins it; its future has the report of all maps, and raises only what would stop every mosaic.
+        begin: Begins one; its future has the report of all maps, and raises only what would stop every mosaic.
         progress: Is told of each report.
 
     Raises:
         OutputError: The ledger can't be written.
         Interrupted: The run was stopped.
     """
-    told = Told(scan.out, scenes_in(scan.out))
-    whole = map_ready(scan, lambda found, config: begin(found, config, told))
-    _note(scan, {report.scene: report for report in whole}.get(NAME), told)
-    reports = [*(told.maps or whole), *told.spared.values()]
+    folders = {(scan.out / whole).parent for whole in scan.made.wholes}
+    told = Told(scan.out, folders, scenes_in(scan.out, scan.made))
+    wholes = map_ready(scan, lambda found, config: begin(found, config, told))
+    _note(scan, told)
+    maps = [report for made in told.maps.values() for report in made]
+    # Of those that could not even be begun there are no maps.
+    maps += [report for report in wholes if report not in told.wholes.values()]
+    reports = [*maps, *told.spared.values()]
     for report in reports:
         (progress or Quiet()).scene(report)
     return reports
 
 
-def _note(scan: Scan, whole: SceneReport | None, told: Told) -> None:
-    """Note what became of the scenes of a mosaic, and of its maps."""
+def _note(scan: Scan, told: Told) -> None:
+    """Note what became of the scenes of mosaics, and of their maps."""
     now = time.time()
     for name, report in told.spared.items():
         begun = replace(scan.row(name), status="started", attempts=scan.row(name).attempts + 1)
         scan.tell(after(begun, report, scan.config.watch, now, None, repaired=False))
-    zones = [report for report in told.maps if report.scene != NAME]
-    for report in zones:
-        scan.mapped(report)
-    if whole is None or whole.status not in (*FINISHED, "partial"):
-        return
     used = [item for item in scan.work.parts if item.ref.name not in told.spared]
-    rows = [replace(scan.row(i.ref.name), status="done", attempts=0, delays=0, retry_at=None, entry=None) for i in used]
-    # What was left out is new to the mosaic once it can be used.
-    mosaic = replace(scan.row(NAME), version=version_of(used))
-    # Of several maps each is told by itself.
-    scan.note([*rows, replace(mosaic, entry=None) if zones and whole.status in FINISHED else mosaic])
-    scan.forget_maps([report.scene for report in zones])
+    for name, whole in told.wholes.items():
+        zones = {beside(name, report.scene): report for report in told.maps[name]}
+        zones.pop(name, None)
+        for zone, report in zones.items():
+            scan.mapped(zone, report)
+        if whole.status not in (*FINISHED, "partial"):
+            continue
+        rows = [replace(scan.row(i.ref.name), status="done", attempts=0, delays=0, retry_at=None, entry=None) for i in used]
+        # What was left out is new to the mosaic once it can be used.
+        mosaic = replace(scan.row(name), version=version_of(used))
+        # Of several maps each is told by itself.
+        scan.note([*rows, replace(mosaic, entry=None) if zones and whole.status in FINISHED else mosaic])
+        scan.forget_maps(name, zones)

@@ -16,25 +16,25 @@ from dataclasses import replace
 from pathlib import Path
 
 from geoseg.addresses import unsigned
-from geoseg.errors import OutputError
+from geoseg.errors import ConfigError, OutputError, ReadError
 from geoseg.models.model_folder import Model
 from geoseg.scenes.sources import Refused
-from geoseg.vectors.given_area import read_area
+from geoseg.transient import passing
 from pipeline.config.sections import Config
 from pipeline.files.index import INDEX, IndexEntry, write_collection, write_index
 from pipeline.files.lock import exclusive
 from pipeline.files.scene_record import SceneRecord
 from pipeline.infer.workers import OpenWorkers
-from pipeline.mosaic.planning import NAME
-from pipeline.mosaic.zone_maps import is_map, joined_links
+from pipeline.mosaic.zone_maps import is_map_of, joined_links
 from pipeline.publish.folder_page import write_folder_page
 from pipeline.publish.report import SceneReport
-from pipeline.segment.folder import LOCK, check_out, segment_or_report
+from pipeline.segment.folder import LOCK, check_out, clear_above, segment_or_report
 from pipeline.segment.planned import SceneJob
 from pipeline.segment.progress import Progress, Quiet, Stoppable
 from pipeline.watch.ledger import Ledger, open_ledger
 from pipeline.watch.left import note_left
 from pipeline.watch.looking import Away, look
+from pipeline.watch.made_with import MadeWith, made_with
 from pipeline.watch.ready import Told, map_ready, map_together
 from pipeline.watch.row import Row
 from pipeline.watch.source import Found
@@ -43,7 +43,7 @@ from pipeline.watch.together import find_mosaic, without_mosaic
 from pipeline.watch.webhook import notify, webhook_address
 from pipeline.watch.work import PROCESS, REPAIR, Work, after, find_work
 
-__all__ = ["Scan", "Work", "begin_scan", "find_work", "run_key", "scan_once", "scene_config"]
+__all__ = ["Scan", "Work", "begin_scan", "find_work", "scan_once", "scene_config"]
 
 log = logging.getLogger(__name__)
 
@@ -62,18 +62,21 @@ class Scan:
         ledger: Ledger,
         out: Path,
         config: Config,
+        made: MadeWith,
         status: StatusWriter,
     ) -> None:
         self.work, self.out, self.config, self.away = work, out, config, tuple(away)
-        self.refused = tuple(refused)
+        self.refused, self.made = tuple(refused), made
         self._ledger, self._status = ledger, status
         self._rows = ledger.rows()
+        self._unmapped: set[str] = set()
         self._status.counted(self._rows, work)
 
     def config_of(self, found: Found) -> Config:
         """The settings for a scene: what an earlier scan has made of it is replaced."""
-        own = (found.ref.name,) if not self.config.watch.mosaic else filter(is_map, self._rows)
-        return scene_config(self.config, found, again=any(self._rows[name].facts.get("outputs") for name in own))
+        own = found.ref.name
+        names = [name for name in self._rows if is_map_of(own, name)] if self.config.watch.mosaic else [own]
+        return scene_config(self.config, found, again=any(self._rows[name].facts.get("outputs") for name in names))
 
     def started(self, found: Found) -> None:
         """Note that a scene is begun: should the process end now, it counts as an attempt."""
@@ -103,10 +106,13 @@ class Scan:
         self._status.running(row.name, begun=False)
         if report.status == "done" and (record := SceneRecord.read(folder)) is not None:
             self._status.mapped(record.seconds)
-        self.tell(row)
+        if not report.outputs:
+            self._unmapped.add(row.name)
+        # Of many scenes and many areas most do not touch each other: nobody waits to be told.
+        self.tell(row, hook=found.area is None or not report.left_out)
 
-    def tell(self, row: Row) -> None:
-        """Note the row of a scene that was tried, and tell the webhook.
+    def tell(self, row: Row, *, hook: bool = True) -> None:
+        """Note the row of a scene that was tried, and tell the webhook, unless that is nothing to it.
 
         Raises:
             OutputError: It can't be noted.
@@ -115,20 +121,20 @@ class Scan:
         self._status.counted(self._rows, self.work)
         if row.status == "waiting":
             log.warning("%s: %s", row.name, row.facts["reason"])
-        if self.config.watch.webhook:
+        if self.config.watch.webhook and hook:
             notify(
                 webhook_address(self.config.watch.webhook), {"event": f"scene.{row.status}", "out": str(self.out), **row.facts}
             )
 
-    def mapped(self, report: SceneReport) -> None:
+    def mapped(self, name: str, report: SceneReport) -> None:
         """Note one of several maps of a mosaic, which has a row of its own; nothing is told of one that has not changed.
 
         Raises:
             OutputError: It can't be noted.
         """
         now = time.time()
-        before = self._rows.get(report.scene) or Row(report.scene, "", "", now, "seen")
-        row = after(before, report, self.config.watch, now, note_left(self.out, report.scene), repaired=False)
+        before = self._rows.get(name) or Row(name, "", "", now, "seen")
+        row = after(before, report, self.config.watch, now, note_left(self.out, name), repaired=False)
         if report.status == "done" and (record := SceneRecord.read(self.out / row.name)) is not None:
             self._status.mapped(record.seconds)
         if report.status == "skipped" and before.status == "done":
@@ -136,9 +142,9 @@ class Scan:
         else:
             self.tell(row)
 
-    def forget_maps(self, but: Collection[str]) -> None:
+    def forget_maps(self, whole: str, but: Collection[str]) -> None:
         """Forget maps of a mosaic but for some: others have replaced them."""
-        gone = {name for name in self._rows if is_map(name) and name not in {NAME, *but}}
+        gone = {name for name in self._rows if is_map_of(whole, name) and name not in {whole, *but}}
         if gone:
             self._rows = {name: row for name, row in self._rows.items() if name not in gone}
             self._ledger.remove(gone)
@@ -166,6 +172,8 @@ class Scan:
         Raises:
             OutputError: They can't be written; the next scan does it.
         """
+        for name in self._unmapped:
+            clear_above(self.out, name)
         stale = self._ledger.fact(STALE) is not None
         if not stale and (self.out / INDEX).is_file() and not self.refused:
             return
@@ -195,16 +203,6 @@ def scene_config(config: Config, found: Found, *, again: bool) -> Config:
     return config.model_copy(update={"run": config.run.model_copy(update=changes)}) if changes else config
 
 
-def run_key(model: Model, config: Config) -> str:
-    """Key of the model and the settings that scenes are mapped with, as rows of the ledger hold it."""
-    parts = [model.sha256, config.result_hash()]
-    if config.area.aoi is not None:
-        parts.append(read_area(config.area.aoi, config.scene.assume_crs).digest)
-    if config.watch.mosaic:
-        parts += [config.mosaic.order, config.mosaic.combine, config.mosaic.within or ""]
-    return ":".join(parts)
-
-
 @contextmanager
 def begin_scan(
     sources: Sequence[str], model: Model, config: Config, out: Path, status: StatusWriter | None = None
@@ -224,23 +222,25 @@ def begin_scan(
         # As digests: what is secret in an address can't be known in all cases.
         known = (ledger.fact(SOURCES) or "").split("\n")
         seen = look(sources, config, [source for source in sources if _mark(source) in known])
-        seen = without_mosaic(seen) if config.watch.mosaic else seen
+        made = made_with(model, config, ledger)
+        seen = without_mosaic(seen, made) if config.watch.mosaic else made.scenes(seen)
         ledger.note(SOURCES, "\n".join(sorted({*known, *map(_mark, seen.seen)} - {""})))
         for item in seen.away:
             log.warning("%s; the other sources go on", item.reason)
-        key, now = run_key(model, config), time.time()
         if config.watch.mosaic:
-            work = find_mosaic(seen, ledger, out, key, config.watch, now)
+            work = find_mosaic(seen, ledger, out, made, config.watch, time.time())
         else:
-            work = find_work(seen.found, ledger, out, key, config.watch, now)
+            work = find_work(seen.found, ledger, out, made.key, config.watch, time.time())
         status.looked(seen.away)
-        scan = Scan(work, seen.refused, seen.away, ledger, out, config, status)
+        scan = Scan(work, seen.refused, seen.away, ledger, out, config, made, status)
         try:
             yield scan
-        except BaseException:
+        except BaseException as error:
             # What has ended the scan is told, rather than a full disk that met it at its end.
             with suppress(OSError):
                 scan.close()
+            if isinstance(error, ConfigError) and made.has_changed(model, config):
+                raise passing(ReadError(f"{error}; the area of interest has changed meanwhile, and is read anew")) from error
             raise
         scan.close()
 

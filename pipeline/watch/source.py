@@ -43,6 +43,12 @@ class Found:
     """Acquisition date, where the source knows it."""
     marked: bool = True
     """Whether its marker lies beside it, where one is asked for."""
+    area: str | None = None
+    """Of several areas of interest, the digest of the one that is mapped."""
+
+    def key(self, made_with: str) -> str:
+        """Key of all that it is mapped with: of the model and the settings, and its area of interest where there are several."""
+        return made_with if self.area is None else f"{made_with}:{self.area}"
 
 
 def list_source(sources: Sequence[str], config: Config) -> tuple[list[Found], list[Refused]]:

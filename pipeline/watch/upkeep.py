@@ -15,15 +15,16 @@ from pipeline.files.index import write_collection, write_index
 from pipeline.files.lock import exclusive
 from pipeline.files.run_folder import REPORT
 from pipeline.mosaic.planning import NAME
-from pipeline.mosaic.zone_maps import is_map, joined_links, maps_in
+from pipeline.mosaic.zone_maps import beside, is_map, joined_links, maps_in
+from pipeline.plan.within import features_of
 from pipeline.publish.folder_page import write_folder_page
 from pipeline.segment.folder import LOCK
 from pipeline.segment.outcome import ERRORS
 from pipeline.watch.backoff import stamp
-from pipeline.watch.ledger import LEDGER, open_ledger, read_ledger
+from pipeline.watch.ledger import LEDGER, open_ledger, read_fact, read_ledger
 from pipeline.watch.looking import look
+from pipeline.watch.made_with import COLUMN, MadeWith
 from pipeline.watch.row import Row
-from pipeline.watch.scan import run_key
 from pipeline.watch.together import sort_mosaic, without_mosaic
 from pipeline.watch.work import released, sort_work
 
@@ -101,7 +102,7 @@ def release(outs: Sequence[Path], names: Sequence[str]) -> list[str]:
     for out in outs:
         with open_ledger(out) as ledger:
             rows = ledger.rows()
-            asked = {*names, *([NAME] if any(is_map(name) for name in names) else [])}
+            asked = {*names, *(beside(name, NAME) for name in names if is_map(name.rpartition("/")[2]))}
             wanted = [n for n, r in rows.items() if (r.status in HELD if ALL in names else n in asked)]
             ledger.put((released(rows[name]) for name in wanted), stale=bool(wanted))
             freed += wanted
@@ -122,13 +123,17 @@ def forget_removed(sources: Sequence[str], config: Config, out: Path, *, only_sa
         ReadError: A source does not answer, so that nobody can say what has gone.
     """
     _has_ledger(out)
+    column, features = read_fact(out, COLUMN), features_of(config)
+    if column is not None and not features:
+        raise ConfigError(f"{out}: holds maps of each feature of an area of interest; give --aoi and --aoi-column {column}, too")
     seen = look(sources, config)
     if seen.away:
         raise OutputError(f"{seen.away[0].reason}; nothing is forgotten until all sources answer")
-    there = {item.ref.name for item in seen.found}
+    made = MadeWith("", features)
+    there = {item.ref.name for one in (seen, made.scenes(seen)) for item in one.found}
 
     # The row of a mosaic stands for all of its maps.
-    there |= {NAME} if maps_in(out) else set()
+    there |= {whole for whole in made.wholes if features or maps_in(out)}
 
     def gone(rows: dict[str, Row]) -> list[str]:
         return sorted(name for name in rows if name not in there and not (out / name / REPORT).is_file())
@@ -155,18 +160,17 @@ def would_map(sources: Sequence[str], model: Model, config: Config, out: Path) -
         ConfigError: A source can't be listed as it is written.
         ReadError: No source answers.
     """
-    seen = look(sources, config)
-    seen = without_mosaic(seen) if config.watch.mosaic else seen
+    seen, made = look(sources, config), MadeWith.of(model, config)
+    seen = without_mosaic(seen, made) if config.watch.mosaic else made.scenes(seen)
     for away in seen.away:
         yield {"scene": away.source, "action": "away", "reason": away.reason}
     for item in seen.refused:
         yield {"scene": item.name, "action": "refuse" if item.status == "failed" else "skip", "reason": item.reason}
     rows = read_ledger(out)
-    key, now = run_key(model, config), time.time()
     if config.watch.mosaic:
-        work, _ = sort_mosaic(seen, rows, out, key, config.watch, now)
+        work, _ = sort_mosaic(seen, rows, out, made, config.watch, time.time())
     else:
-        work, _ = sort_work(seen.found, rows, out, key, config.watch, now)
+        work, _ = sort_work(seen.found, rows, out, made.key, config.watch, time.time())
     for found in work.ready:
         yield {"scene": found.ref.name, "action": "map", "reason": work.reasons[found.ref.name]}
     for name in work.waiting:

@@ -57,7 +57,7 @@ def find_work(found: Iterable[Found], ledger: Ledger, out: Path, key: str, watch
         found: The scenes of the source.
         ledger: What is known of them.
         out: The output folder.
-        key: What they are mapped with; scenes that were mapped with another are mapped again.
+        key: Of the model and the settings that they are mapped with; scenes that were mapped with others are mapped again.
         watch: When a file is whole, and after how many attempts a scene is given up.
         now: Seconds since 1970.
     """
@@ -78,7 +78,7 @@ def sort_work(
     damaged: dict[str, str] = {}
     for item in found:
         before = rows.get(item.ref.name)
-        row, why = _seen(before, item, key, now)
+        row, why = _seen(before, item, item.key(key), now)
         name = row.name
         if row.status == "done" and row.facts.get("status") == "skipped":
             # It lies outside of the area of interest: there is nothing to be held against it.
@@ -134,7 +134,7 @@ def _seen(row: Row | None, item: Found, key: str, now: float) -> tuple[Row, str]
             if not row.version
             else "changed"
             if row.version != item.version
-            else "other model or settings"
+            else "other model, settings or area"
         )
         return Row(name, item.version, key, now, "seen", entry=row.entry), why
     if row.seen > now + CLOCK_S:

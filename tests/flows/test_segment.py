@@ -12,14 +12,17 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import numpy as np
 import pytest
+import shapely
 from rasterio import Affine
 from rasterio.warp import transform
-from support import FINALS, LIMIT_S, TRANSFORM, WriteRaster, contents, patchy, run_cli
+from support import FINALS, LIMIT_S, TRANSFORM, UTM, WriteRaster, call_cli, contents, patchy, run_cli
 
 from geoseg import errors
 from geoseg.models.model_folder import Model
+from geoseg.scenes.names import folder_name
 from geoseg.transient import passing
 
 pytest.importorskip("prefect")
@@ -235,6 +238,90 @@ def test_scans_that_keep_a_mosaic_of_several_zones(write_raster: WriteRaster, id
     assert (tmp_path / "out" / "mosaic-joined" / "polygons.fgb").is_file()
     assert _statuses(tmp_path / "out") == dict.fromkeys(names, "done")
     assert scan(*args) == []
+
+
+@pytest.fixture
+def areas(tmp_path: Path) -> Path:
+    """Two boxes in the first scene, and one elsewhere."""
+    boxes = {"north": (0, 0, 60, 30), "a/b": (20, 40, 79, 69), "away": (900, 0, 950, 30)}
+    shapes = [shapely.box(*(TRANSFORM @ (a, d)), *(TRANSFORM @ (c, b))) for a, b, c, d in boxes.values()]
+    path = tmp_path / "areas.gpkg"
+    geopandas.GeoDataFrame({"label": list(boxes)}, geometry=shapes, crs=UTM).to_file(path)
+    return path
+
+
+@pytest.mark.parametrize("mosaic", [False, True])
+def test_scans_that_map_several_areas_do_what_the_command_does(
+    mosaic: bool,
+    write_raster: WriteRaster,
+    identity_model: Model,
+    tmp_path: Path,
+    areas: Path,
+    webhook: tuple[str, list[dict[str, Any]]],
+) -> None:
+    """An area that a scene does not touch is no failure, of no run, and nobody is told of it."""
+    from flows.scan import scan
+    from pipeline.config.sections import Config
+
+    for number in range(2):
+        place = TRANSFORM @ Affine.translation(30 * number, 0)
+        write_raster(patchy(70, 80, 3, number), f"{number}.tif", transform=place)
+    watch = {"settle": "0s", "webhook": webhook[0], "at_once": 1 if mosaic else 2, "mosaic": mosaic}
+    area = {"aoi": str(areas), "aoi_column": "label"}
+    config = Config.parse({"watch": watch, "area": area, "grid": {"tile": 64}, "vector": {"formats": ["geojson"]}})
+    args = ([str(tmp_path / "in")], str(identity_model.path), str(tmp_path / "out"), config)
+    command = [
+        "segment",
+        tmp_path / "in",
+        "-m",
+        identity_model.path,
+        "-o",
+        tmp_path / "cli",
+        "--tile",
+        "64",
+        "--formats",
+        "geojson",
+    ]
+    command += ["--aoi", areas, "--aoi-column", "label", "-q", *(["--mosaic"] if mosaic else [])]
+    assert call_cli(command).returncode == 0
+    failed = _states_of_tasks().count(("plan", "Failed"))
+    state = scan(*args, return_state=True)
+    assert state.is_completed(), state.message
+    assert _statuses(tmp_path / "out") == _statuses(tmp_path / "cli")
+    done = {name for name, status in _statuses(tmp_path / "out").items() if status == "done"}
+    assert {name.partition("/")[0] for name in done} == {"north", folder_name("a/b")}
+    assert {one["status"] for one in state.result()} == {"done", "skipped"}
+    for name in sorted(done):
+        for file in ("classes.tif", "confidence.tif", "polygons.geojson", "coverage.geojson", "item.json"):
+            assert (tmp_path / "out" / name / file).read_bytes() == (tmp_path / "cli" / name / file).read_bytes()
+    assert [message["event"] for message in webhook[1]] == ["scene.done" if mosaic else "flow.completed"] * len(done)
+    assert _states_of_tasks().count(("plan", "Failed")) == failed
+    assert scan(*args) == []
+
+
+def test_the_flow_of_a_scene_maps_each_area_or_the_one_that_is_named(
+    write_raster: WriteRaster, identity_model: Model, tmp_path: Path, areas: Path
+) -> None:
+    from flows.segment import segment_scene
+    from pipeline.config.sections import Config
+
+    path = write_raster(patchy(70, 80, 3))
+    config = Config.parse({"area": {"aoi": str(areas), "aoi_column": "label"}, "vector": {"formats": ["fgb"]}})
+    args = ([str(path)], str(identity_model.path))
+    names = [f"{folder_name(value)}/scene" for value in ("north", "a/b")]
+    found = segment_scene(*args, str(tmp_path / "all"), config)
+    assert [(entry["scene"], entry["status"]) for entry in found] == [(name, "done") for name in names]
+    one = segment_scene(*args, str(tmp_path / "one"), config, feature="a/b")
+    assert (one["scene"], one["status"]) == (names[1], "done")
+    classes = [tmp_path / out / names[1] / "classes.tif" for out in ("all", "one")]
+    assert classes[0].read_bytes() == classes[1].read_bytes()
+    state = segment_scene(*args, str(tmp_path / "one"), config, feature="away", return_state=True)
+    assert (state.type.value, state.name) == ("COMPLETED", "Outside")
+    assert "does not touch" in state.message
+    assert (state.result()["status"], state.result()["outputs"]) == ("skipped", [])
+    for given, said in (({"feature": "b"}, "no feature has label = b"), ({"feature": "b", "config": Config()}, "is missing")):
+        with pytest.raises(errors.ConfigError, match=said):
+            segment_scene(*args, str(tmp_path / "bad"), **({"config": config} | given))
 
 
 def test_overlapping_scan_is_cancelled(write_raster: WriteRaster, identity_model: Model, tmp_path: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from kill_points import command_killed_at
 from rasterio.warp import transform as warp_points
-from support import LIMIT_S, ROOT, TRANSFORM, WriteRaster, call_cli, patchy
+from support import TRANSFORM, WriteRaster, call_cli, patchy
 
 from geoseg.errors import ReadError
 from geoseg.models.model_folder import Model
@@ -254,23 +253,6 @@ def test_scenes_of_several_zones_keep_a_map_a_zone(
     assert scan(folder) == {}
 
 
-KILLED_AT = """
-import os, sys
-place = sys.argv[1]
-from kill_points import traced
-from pipeline.cli import main
-
-def at(name, args):
-    path = os.path.abspath(args[0]) if not isinstance(args[0], int) else ""
-    if place in f"{name} {path}":
-        os._exit(99)
-
-with traced(at):
-    sys.argv = ["geoseg", *sys.argv[2:]]
-    main()
-"""
-
-
 @pytest.mark.slow
 def test_a_scan_that_is_killed_while_maps_change_places_costs_no_byte(
     put_in_zone: Callable[..., Path], scan: Scan, identity_model: Model, tmp_path: Path
@@ -284,18 +266,12 @@ def test_a_scan_that_is_killed_while_maps_change_places_costs_no_byte(
     args = ["watch", folder, "-m", identity_model.path, "-o", out, "--mosaic", "--once", "--settle", "0s", "--keep", "--quiet"]
     args += ["--formats", "geojson", "--tile", "64", "--halo", "0", "--chunk", "256"]
 
-    def kill(place: str) -> None:
-        command = [sys.executable, "-c", KILLED_AT, place, *map(str, args)]
-        paths = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests")))}
-        ended = subprocess.run(command, env=paths, check=False, timeout=LIMIT_S)
-        assert ended.returncode == 99, place
-
     for place in (
         "rename " + str(out / "mosaic-EPSG32721" / ".run" / "final" / "run.json"),
         "rename " + str(out / ".mosaic-joined."),
         "unlink " + str(out / "mosaic" / "classes.tif"),
     ):
-        kill(place)
+        command_killed_at(place, args)
         scan(folder)
         assert all_bytes(out) == two
         assert folders(out) == ["mosaic-EPSG32720", "mosaic-EPSG32721", "mosaic-joined"]
@@ -306,7 +282,7 @@ def test_a_scan_that_is_killed_while_maps_change_places_costs_no_byte(
         assert scan(folder) == {"mosaic": "done"}
         (tmp_path / "b.tif").rename(folder / "b.tif")
     (folder / "b.tif").unlink()
-    kill(f"unlink {out}/mosaic-EPSG32720/classes.tif")
+    command_killed_at(f"unlink {out}/mosaic-EPSG32720/classes.tif", args)
     scan(folder)
     assert folders(out) == ["mosaic"]
     assert maps(out) == one

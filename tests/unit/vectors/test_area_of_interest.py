@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from geoseg.errors import ConfigError, GeoreferenceError, OutsideAreaError
 from geoseg.georeference import Georeference
 from geoseg.vectors.area_of_interest import AreaOfInterest, area_on
-from geoseg.vectors.given_area import GivenArea, area_values, check_area, file_of_area, read_area
+from geoseg.vectors.given_area import GivenArea, areas_by_value, check_area, file_of_area, read_area
 from geoseg.windows import Window
 from tests.support import TRANSFORM, UTM
 
@@ -195,17 +195,17 @@ def test_files_that_hold_no_area_are_told_in_a_sentence(tmp_path: Path) -> None:
 def test_features_are_taken_by_a_column(tmp_path: Path) -> None:
     boxes = [shapely.box(430_000 + 100 * k, 8_929_300, 430_100 + 100 * k, 8_929_900) for k in range(3)]
     path = written(tmp_path / "areas.gpkg", boxes, ["north", "south", "east/west"])
-    assert area_values(path, "name") == ["north", "south", "east/west"]
+    assert list(areas_by_value(path, "name")) == ["north", "south", "east/west"]
     south = area_on(read_area(path, None, "name", "south"), PLACE, SHAPE, "scene.tif")
     assert south.window == Window.between(10, 70, 10, 20)
     with pytest.raises(ConfigError, match="name = south stands at several features"):
-        area_values(written(tmp_path / "twice.gpkg", boxes, ["south", "south", "x"]), "name")
+        areas_by_value(written(tmp_path / "twice.gpkg", boxes, ["south", "south", "x"]), "name")
     with pytest.raises(ConfigError, match="feature 2 has no name"):
-        area_values(written(tmp_path / "none.gpkg", boxes, ["a", None, "b"]), "name")
+        areas_by_value(written(tmp_path / "none.gpkg", boxes, ["a", None, "b"]), "name")
     with pytest.raises(ConfigError, match="no column 'nom'; it has name"):
-        area_values(path, "nom")
+        areas_by_value(path, "nom")
     with pytest.raises(ConfigError, match="a box or WKT has no columns"):
-        area_values("1,2,3,4", "name")
+        areas_by_value("1,2,3,4", "name")
 
 
 def test_texts_stand_for_files_boxes_or_wkt() -> None:
