@@ -167,7 +167,17 @@ cdef bint decide_pixel(
     return True
 
 
-cdef bint quick_run(
+cdef extern from *:
+    """
+    /* Once more for processors that take eight numbers at once: with the same bits, as nothing is contracted. */
+    #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
+    static int geoseg_quick_run(const float*, Py_ssize_t, Py_ssize_t, const unsigned char*, const float*, const float*, float, int,
+                                Py_ssize_t, unsigned char*, unsigned char*, int*) __attribute__((target_clones("avx2", "default")));
+    #endif
+    """
+
+
+cdef bint quick_run "geoseg_quick_run"(
     const float* scores, Py_ssize_t step, Py_ssize_t count, const uint8_t* valid, const float* gain, const float* offset,
     float threshold, bint softmax, Py_ssize_t length, uint8_t* classes, uint8_t* confidence, int32_t* unsure,
 ) noexcept nogil:

@@ -163,7 +163,8 @@ class SceneReader:
         valid = np.ones(window.shape, np.bool_)
         bad: Bools | None = None
         keys = [key for layout in self._layouts for key in layout.units_in(window)]
-        requests = deque(zip(keys, self._units.request(keys), strict=True))
+        place = lambda key: self._layouts[key[0]].part_of(data, window, key)  # noqa: E731
+        requests = deque(zip(keys, self._units.request(keys, place), strict=True))
         self._units.read_ahead()
         try:
             while requests:
@@ -173,8 +174,9 @@ class SceneReader:
                 common = area & window
                 assert common is not None
                 inside, outside = common.slices_in(area), common.slices_in(window)
-                for position, (output, _) in enumerate(layout.wanted):
-                    data[(output, *outside)] = 0 if unit.data is None else unit.data[(position, *inside)]
+                if unit.data is None or not np.may_share_memory(unit.data, data):
+                    for position, (output, _) in enumerate(layout.wanted):
+                        data[(output, *outside)] = 0 if unit.data is None else unit.data[(position, *inside)]
                 if unit.data is None:
                     valid[outside] = False
                 elif unit.valid is not None:
@@ -195,8 +197,8 @@ class SceneReader:
             self.stats.asked_pixels += window.pixels * sum(1 for layout in self._layouts if layout.wanted)
         return Pixels(data, valid, bad)
 
-    def _read_units(self, keys: Sequence[Key]) -> list[Unit]:
-        """Units side by side; one is tried again where it can't be read."""
+    def _read_units(self, keys: Sequence[Key], into: NDArray[Any] | None) -> list[Unit]:
+        """Units side by side; one is tried again where it can't be read, and may be decoded into a part of a window."""
         layout = self._layouts[keys[0][0]]
         areas = [layout.unit_window(key) for key in keys]
         window = Window.between(areas[0].row_off, areas[0].row_stop, areas[0].col_off, areas[-1].col_stop)
@@ -205,7 +207,7 @@ class SceneReader:
         start = time.perf_counter()
         try:
             if len(keys) == 1:
-                units = [Unit(*self._read_retrying(layout, window))]
+                units = [Unit(*self._read_retrying(layout, window, into))]
             else:
                 data, valid = self._read_once(layout, window)
                 parts = [area.slices_in(window) for area in areas]
@@ -217,18 +219,20 @@ class SceneReader:
             self.stats.decoded_pixels += window.pixels
         return units
 
-    def _read_once(self, layout: Layout, window: Window) -> tuple[NDArray[Any], Bools | None]:
+    def _read_once(self, layout: Layout, window: Window, into: NDArray[Any] | None = None) -> tuple[NDArray[Any], Bools | None]:
         try:
-            return self._files.read(layout, window)
+            return self._files.read(layout, window, into)
         except GDAL_ERRORS as error:
             self._files.forget(layout.index, error)
             raise
 
-    def _read_retrying(self, layout: Layout, window: Window) -> tuple[NDArray[Any], Bools | None, Bools | None]:
+    def _read_retrying(
+        self, layout: Layout, window: Window, into: NDArray[Any] | None
+    ) -> tuple[NDArray[Any], Bools | None, Bools | None]:
         remote, delay, renewals = is_remote(layout.file.path), 0.2, 0
         for attempt in range(1, TRIES + 1):
             try:
-                return (*self._read_once(layout, window), None)
+                return (*self._read_once(layout, window, into), None)
             except GDAL_ERRORS as error:
                 if remote and renewals < RENEWALS and self._files.renew(layout.index):
                     renewals += 1

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.georeference import Georeference
+from geoseg.summaries.code_counts import count_codes
 from geoseg.windows import Window
 
 __all__ = ["areas_at", "measure_codes", "pixel_areas"]
@@ -25,7 +26,7 @@ def measure_codes(
     pixels, area = np.zeros(256, np.int64), np.zeros(256)
     cells, sizes = _cells(georeference, core)
     for cell, size in zip(cells, sizes.tolist(), strict=True):
-        counts = np.bincount(classes[cell.slices_in(core)].ravel(), minlength=256)
+        counts = count_codes(classes[cell.slices_in(core)])
         pixels += counts
         area += size * counts
     found = np.flatnonzero(pixels).tolist()

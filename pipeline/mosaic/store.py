@@ -71,9 +71,9 @@ class PlannedMosaic(PlannedScene):
     """By name."""
     order: Order
 
-    def store(self) -> MosaicStore:
+    def store(self, storage: Storage | None = None) -> MosaicStore:
         """The combined chunks."""
-        return MosaicStore(self)
+        return MosaicStore(self, storage)
 
     def origins(self, filled: Collection[int]) -> Origins:
         """Which scenes pixels are of, in the chunks that have files."""

@@ -61,21 +61,21 @@ class FilePixels:
         for handle in handles:
             handle.close()
 
-    def read(self, layout: Layout, window: Window) -> tuple[NDArray[Any], Bools | None]:
+    def read(self, layout: Layout, window: Window, into: NDArray[Any] | None = None) -> tuple[NDArray[Any], Bools | None]:
         """Values (bands, h, w) in the file's type and validity (h, w), None where all is valid.
 
-        Blocks that were never written hold no data.
+        Blocks that were never written hold no data. ``into`` may be taken for the values, where they are as the file has them.
         """
         with gdal_env(remote=is_remote(layout.file.path)):
             remote = self._remote(layout)
             with self._opened(layout, window, remote) as (dataset, area):
-                pixels, valid = self._decoded(layout, dataset, area)
+                pixels, valid = self._decoded(layout, dataset, area, into)
         if isinstance(dataset, WarpedVRT):
             return pixels, valid
         return pixels, layout.without_unwritten(window, valid, layout.written if remote is None else remote.written)
 
     def _decoded(
-        self, layout: Layout, dataset: rasterio.DatasetReader | WarpedVRT, area: RasterioWindow
+        self, layout: Layout, dataset: rasterio.DatasetReader | WarpedVRT, area: RasterioWindow, into: NDArray[Any] | None
     ) -> tuple[NDArray[Any], Bools | None]:
         """What a data set says of a part of it."""
         file, bands = layout.file, [band for _, band in layout.wanted]
@@ -89,7 +89,7 @@ class FilePixels:
         if file.validity == "alpha" and file.alpha is not None:
             both = dataset.read([*indexes, file.alpha], window=area)
             return both[:-1], both[-1] > 0
-        pixels = dataset.read(indexes, window=area)
+        pixels = dataset.read(indexes, window=area, out=into)
         if file.validity == "mask":
             return pixels, dataset.read_masks(1, window=area) > 0
         if file.validity == "nodata" and not self._scene.ignore_nodata:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from geoseg.arrays import Bools
 from geoseg.errors import ReadError
@@ -90,6 +92,13 @@ class Layout:
         window = Window.cell(key[1:], self.unit_shape) & self.scene
         assert window is not None
         return window
+
+    def part_of(self, data: NDArray[Any], window: Window, key: Key) -> NDArray[Any] | None:
+        """The part of a window's pixels (bands, h, w) that is one unit; None where that holds more, or other types."""
+        area, outputs = self.unit_window(key), [output for output, _ in self.wanted]
+        first, last = outputs[0], outputs[-1] + 1
+        same = outputs == list(range(first, last)) and all(np.dtype(band.dtype) == data.dtype for _, band in self.wanted)
+        return data[(slice(first, last), *area.slices_in(window))] if same and (area & window) == area else None
 
     def _blocks(self, window: Window) -> tuple[slice, slice]:
         rows, cols = window.cells(self.block_shape)

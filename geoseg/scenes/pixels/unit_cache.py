@@ -47,7 +47,8 @@ class UnitCache:
     Args:
         threads: Threads that read and decode.
         limit: Bytes of decoded units that are kept for another window.
-        read: Reads one unit, or several side by side; where that of several fails, they are read one by one.
+        read: Reads one unit, or several side by side; where that of several fails, they are read one by one. One may be given
+            where its pixels are to go, and need not be put there.
         run_of: Tells how many units side by side may be read at once, from a unit on.
         keep: Keep units up to the limit, whatever was expected.
         ahead: Expected units that are read before a window asks for them, within half of the limit.
@@ -58,7 +59,7 @@ class UnitCache:
         self,
         threads: int,
         limit: int,
-        read: Callable[[Sequence[Key]], list[Unit]],
+        read: Callable[[Sequence[Key], NDArray[Any] | None], list[Unit]],
         run_of: Callable[[Key], int],
         *,
         keep: bool,
@@ -102,13 +103,19 @@ class UnitCache:
                 self._coming.append(key)
             self._uses[key] = self._uses.get(key, 0) + 1
 
-    def request(self, keys: Sequence[Key]) -> list[Future[Unit]]:
-        """The units of a window, as they are, are being read, or are read from now on by the cache's threads."""
+    def request(self, keys: Sequence[Key], place: Callable[[Key], NDArray[Any] | None]) -> list[Future[Unit]]:
+        """The units of a window, as they are, are being read, or are read from now on by the cache's threads.
+
+        Args:
+            keys: Their keys.
+            place: Where in the window a unit that no other one needs is to be decoded; None where it must be copied.
+        """
         with self._lock:
             own = set(keys)
             for key in keys:
                 if key not in self._units:
-                    self._start(key, own, len(keys))
+                    alone = not self._keep and self._uses.get(key, 1) <= 1
+                    self._start(key, own, len(keys), place(key) if alone else None)
                 self._units.move_to_end(key)
                 self._early.discard(key)
             return [self._units[key] for key in keys]
@@ -144,20 +151,20 @@ class UnitCache:
         if future is not None and future.done() and future.exception() is None:
             self._kept_bytes -= future.result().nbytes
 
-    def _start(self, key: Key, wanted: Container[Key], most: int) -> list[Key]:
+    def _start(self, key: Key, wanted: Container[Key], most: int, into: NDArray[Any] | None = None) -> list[Key]:
         """Have a unit read, and with it those right of it that are wanted, too; gives all of them."""
         (file, row, col), most = key, min(most, self._run_of(key))
         run = [key]
         while len(run) < most and (right := (file, row, col + len(run))) in wanted and right not in self._units:
             run.append(right)
         futures = [(one, Future[Unit]()) for one in run]
-        self._pool.submit(self._fulfil, futures)
+        self._pool.submit(self._fulfil, futures, into if len(run) == 1 else None)
         self._units.update(futures)
         return run
 
-    def _fulfil(self, run: Sequence[tuple[Key, Future[Unit]]]) -> None:
+    def _fulfil(self, run: Sequence[tuple[Key, Future[Unit]]], into: NDArray[Any] | None = None) -> None:
         try:
-            units = self._read([key for key, _ in run])
+            units = self._read([key for key, _ in run], into)
         except BaseException as error:  # noqa: BLE001 - it belongs to the one who waits
             if len(run) == 1:
                 run[0][1].set_exception(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from geoseg.domain.sampled import WANTED, sampled_cells
 from geoseg.errors import GeosegError, ReadError
 from geoseg.grid import Grid
 from geoseg.scenes.opening import open_scene
+from geoseg.scenes.pixels.layout import Key
+from geoseg.scenes.pixels.unit_cache import Unit, UnitCache
 from geoseg.scenes.reader import SceneReader
 from geoseg.scenes.scene import OpenOptions, Scene
 from geoseg.windows import Window
@@ -82,6 +85,37 @@ def test_each_block_is_decoded_about_once(write_raster: WriteRaster, blocks: tup
         for window in windows:
             np.testing.assert_array_equal(reader.read(window).data, image[(slice(None), *window.slices)])
         assert reader.stats.decoded_pixels <= 1.1 * 700 * 700 * 3 or reader.stats.decoded_pixels <= 1.1 * 700 * 700
+
+
+@pytest.mark.parametrize("bands", [(0, 1, 2), (1, 2), (2, 0)])
+def test_windows_that_share_units_are_whole(write_raster: WriteRaster, bands: tuple[int, ...]) -> None:
+    """What one window needs alone is decoded in its place, what two share is copied; whatever the order of the bands."""
+    image = np.random.default_rng(1).integers(1, 60_000, (3, 1536, 1536), np.uint16)
+    path = write_raster(image, interleave="pixel", tiled=True, blockxsize=512, blockysize=512)
+    windows = [Window.at((0, 0), (1536, 1300)), Window.at((900, 1100), (636, 436))]
+    with SceneReader(opened(path), bands) as reader:
+        reader.expect(windows)
+        found = [reader.read(window).data for window in windows]
+    for window, pixels in zip(windows, found, strict=True):
+        np.testing.assert_array_equal(pixels, image[(list(bands), *window.slices)])
+
+
+def test_only_what_no_other_window_needs_is_decoded_in_its_place() -> None:
+    places, given = {(0, 0, col): np.zeros((1, 2, 2), np.uint8) for col in range(3)}, {}
+
+    def read(keys: Sequence[Key], into: np.ndarray | None) -> list[Unit]:
+        given[keys[0]] = into
+        return [Unit(np.ones((1, 2, 2), np.uint8), None, None)]
+
+    for keep, alone in ((False, [(0, 0, 0), (0, 0, 2)]), (True, [])):
+        cache = UnitCache(1, 1 << 20, read, lambda _: 1, keep=keep)
+        for key in (*places, (0, 0, 1)):
+            cache.expect(key)
+        for future in cache.request(list(places), places.get):
+            assert future.result().data.all()
+        cache.close()
+        assert [key for key, into in given.items() if into is not None] == alone
+        assert all(given[key] is places[key] for key in alone)
 
 
 def test_alpha_and_mask_are_not_bands(write_raster: WriteRaster) -> None:
