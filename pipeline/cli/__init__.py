@@ -9,8 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
-from types import FrameType, ModuleType
+from types import FrameType
 
 import click
 
@@ -21,8 +20,6 @@ __all__ = ["main"]
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 130, 143
 
-UNUSED = ("pandas", "geopandas")
-"""Packages that pyarrow and pyogrio import wherever they are installed, and that no command needs: 0.4 s of a start."""
 COMMANDS = {
     "segment": "Map scenes: class raster, polygons, coverage, report.",
     "composite": "Make one image without clouds of many scenes, or one a period.",
@@ -54,21 +51,6 @@ COMMANDS = {
 
 class Terminated(BaseException):
     """The system asked the process to end."""
-
-
-class _NotInstalled(MetaPathFinder):
-    """Has packages that no command needs not be found."""
-
-    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
-        """Leave all others to the finders that come next.
-
-        Raises:
-            ModuleNotFoundError: It is one of those.
-        """
-        del path, target
-        # torch asks where they are, and takes an error for one.
-        if fullname in UNUSED and "torch" not in sys.modules:
-            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
 
 
 class _Lazy(click.Group):
@@ -104,7 +86,6 @@ def main(args: Sequence[str] | None = None) -> None:
     by Ctrl-C or SIGTERM, the same command goes on.
     """
     lasting_streams()
-    sys.meta_path.insert(0, _NotInstalled())
     # What can't be logged is lost; it is no reason for a trace.
     logging.raiseExceptions = False
     code = run(args)

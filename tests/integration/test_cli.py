@@ -34,17 +34,6 @@ def test_help_imports_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=ROOT, timeout=LIMIT_S)
 
 
-def test_no_command_imports_pandas(tmp_path: Path, write_raster: WriteRaster) -> None:
-    """What pyarrow and pyogrio import where it is installed costs each start of a command, and no command needs it."""
-    raster = write_raster(np.eye(32, dtype=np.uint8)[None], crs="EPSG:32720", nodata=255)
-    command = [sys.executable, "-X", "importtime", "-m", "pipeline", "vectorize", str(raster)]
-    outputs = [word for ending in ("gpkg", "fgb", "geojson", "parquet") for word in ("--out", str(tmp_path / f"p.{ending}"))]
-    done = subprocess.run([*command, *outputs], check=True, capture_output=True, text=True, cwd=ROOT, timeout=LIMIT_S)
-    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert {"pyarrow", "pyogrio.raw"} <= imported
-    assert not [name for name in imported if name.startswith(("pandas.", "geopandas."))]
-
-
 def test_a_whole_run_without_torch(tmp_path: Path, forest_data: Path) -> None:
     scene = min((forest_data / "val" / "images").glob("*.tif"))
     formats = "geojson,gpkg,fgb,parquet"
