@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import threading
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -29,8 +31,7 @@ from pipeline.plan.result_layers import LAYERS, LayerName, Layers
 __all__ = ["ChunkStore"]
 
 Bytes = NDArray[np.uint8]
-KEPT: tuple[LayerName, ...] = ("classes", "confidence", "coverage")
-"""Layers that the next stages read in any run."""
+CACHED_CHUNKS = 6
 
 
 class ChunkStore:
@@ -39,6 +40,8 @@ class ChunkStore:
     def __init__(self, storage: Storage, grid: Grid, layers: Layers = LAYERS) -> None:
         self.storage, self.grid, self.layers = storage, grid, layers
         self._first = {name: 1 + sum(count for _, count in layers[:i]) for i, (name, _) in enumerate(layers)}
+        self._cache: OrderedDict[tuple[int, int], Bytes] = OrderedDict()
+        self._lock = threading.Lock()
 
     def write(
         self, index: int, layers: ChunkLayers, thumbnail: NDArray[np.generic], objects: Objects | None = None
@@ -51,9 +54,6 @@ class ChunkStore:
             files[_seen(index)] = objects.to_bytes()
         for name, data in files.items():
             self.storage.put(name, data)
-        for layer in KEPT:
-            if layer in self._first and (band := getattr(layers, layer)) is not None:
-                self.storage.kept.put((index, self._first[layer]), band)
         return {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
 
     def content(self, layers: ChunkLayers, objects: Objects | None = None) -> str | None:
@@ -151,12 +151,18 @@ class ChunkStore:
         return self.grid.chunks_touched(window)
 
     def _band(self, index: int, number: int) -> Bytes:
-        def decode() -> Bytes:
-            with gdal_env(), self._open(_raster(index)) as dataset:
-                image: Bytes = dataset.read(number)
-            return image
-
-        return self.storage.kept.get((index, number), decode)
+        key = index, number
+        with self._lock:
+            if key in self._cache:
+                self._cache.move_to_end(key)
+                return self._cache[key]
+        with gdal_env(), self._open(_raster(index)) as dataset:
+            image: Bytes = dataset.read(number)
+        with self._lock:
+            self._cache[key] = image
+            while len(self._cache) > CACHED_CHUNKS:
+                self._cache.popitem(last=False)
+        return image
 
     @contextmanager
     def _open(self, name: str) -> Iterator[rasterio.DatasetReader]:

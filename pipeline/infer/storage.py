@@ -14,7 +14,6 @@ from geoseg.redaction import cause_of, redact
 from geoseg.scenes.remote import shown
 from geoseg.transient import passing
 from pipeline.files.atomic import atomic_path, refuse_link, remove_empty
-from pipeline.infer.kept_bands import KeptBands
 
 __all__ = ["FolderStorage", "Storage", "open_storage"]
 
@@ -31,8 +30,6 @@ class Storage(Protocol):
 
     address: str
     """What ``open_storage`` takes to find the same files elsewhere."""
-    kept: KeptBands
-    """Pixels of what was put or read here last."""
 
     def put(self, name: str, data: bytes) -> None:
         """Write a file."""
@@ -73,7 +70,7 @@ class FolderStorage:
     def __init__(self, folder: Path) -> None:
         refuse_link(folder)
         self._folder = folder.resolve()
-        self.address, self.kept = str(self._folder), KeptBands()
+        self.address = str(self._folder)
 
     def put(self, name: str, data: bytes) -> None:
         """Write a file; it is on the disk before its name is."""
@@ -122,7 +119,7 @@ class ObjectStorage:
                 f"run.scratch: {shown(address)}: can't be used: {redact(str(error), address)}; object stores need pip install "
                 "'geoseg[cloud]'"
             ) from error
-        self.address, self.kept = address, KeptBands()
+        self.address = address
         self._prefix = prefix.rstrip("/")
 
     def put(self, name: str, data: bytes) -> None:

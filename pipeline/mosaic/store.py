@@ -71,9 +71,9 @@ class PlannedMosaic(PlannedScene):
     """By name."""
     order: Order
 
-    def store(self, storage: Storage | None = None) -> MosaicStore:
+    def store(self) -> MosaicStore:
         """The combined chunks."""
-        return MosaicStore(self, storage)
+        return MosaicStore(self)
 
     def origins(self, filled: Collection[int]) -> Origins:
         """Which scenes pixels are of, in the chunks that have files."""

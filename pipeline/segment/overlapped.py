@@ -13,7 +13,6 @@ from geoseg.parallel import cores
 from pipeline.files.manifest import StageRecord
 from pipeline.infer.arrivals import Arrivals, ChunkFiles
 from pipeline.infer.choose import is_clustered
-from pipeline.infer.kept_bands import KeptBands
 from pipeline.infer.receipt import Receipt
 from pipeline.infer.stage_parts import PartWorkers
 from pipeline.infer.storage import Storage
@@ -67,13 +66,11 @@ def map_scene(
         Interrupted: The run was stopped.
     """
     arrivals, turns, config = Arrivals(), Turns(_threads_beside(planned)), planned.job.config
-    storage = planned.storage()
-    storage.kept = KeptBands(written=planned.plan.tail_bytes > 0)
-    opened = _Opened(open_workers, storage)
+    opened = _Opened(open_workers)
     halt, joined = Halt(should_stop, arrivals.give_up), Future[StageRecord | None]()
     try:
         with ThreadPoolExecutor(2, thread_name_prefix="geoseg-tail") as pool:
-            given = planned, arrivals, joined.result, halt, turns, opened.parts if is_clustered(config) else None, storage
+            given = planned, arrivals, joined.result, halt, turns, opened.parts if is_clustered(config) else None
             tail = (partial(stage, *given) for stage in (stitch, vectorize))
             try:
                 behind = [pool.submit(halt.guard, work) for work in tail]
@@ -98,14 +95,12 @@ def map_scene(
 class _Opened:
     """Opens the workers of a scene, and knows them from then on."""
 
-    def __init__(self, open_workers: OpenWorkers, storage: Storage) -> None:
-        """Open them with a storage that the stages behind them read, too."""
-        self._open, self._storage, self._workers = open_workers, storage, list[Workers]()
+    def __init__(self, open_workers: OpenWorkers) -> None:
+        self._open, self._workers = open_workers, list[Workers]()
 
     def __call__(self, plan: Plan, storage: Storage, chunks: list[int]) -> Workers:
         """Open them."""
-        assert storage.address == self._storage.address, "the storage is the scene's"
-        self._workers.append(self._open(plan, self._storage, chunks))
+        self._workers.append(self._open(plan, storage, chunks))
         return self._workers[-1]
 
     def parts(self) -> PartWorkers | None:

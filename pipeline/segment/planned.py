@@ -102,9 +102,9 @@ class PlannedScene:
         own = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
         return open_storage(f"{scratch.rstrip('/')}/{folder.name}-{own}")
 
-    def store(self, storage: Storage | None = None) -> ChunkStore:
-        """The chunk results, in their storage as it was opened before, if given."""
-        return ChunkStore(storage or self.storage(), self.plan.grid, self.plan.layers)
+    def store(self) -> ChunkStore:
+        """The chunk results."""
+        return ChunkStore(self.storage(), self.plan.grid, self.plan.layers)
 
     def origins(self, filled: Collection[int]) -> Origins | None:
         """Of a mosaic, which scenes its pixels are of, in the chunks that have files; None for one scene."""

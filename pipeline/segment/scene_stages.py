@@ -25,7 +25,6 @@ from pipeline.infer import run as chunk_run
 from pipeline.infer.arrivals import Arrivals
 from pipeline.infer.receipt import Receipt
 from pipeline.infer.stage_parts import OpenPartWorkers
-from pipeline.infer.storage import Storage
 from pipeline.infer.workers import LocalWorkers, OpenWorkers
 from pipeline.join.chunk_results import Coverage, StoredResult
 from pipeline.join.panoptic import Painted, open_painted, paint_scene
@@ -102,7 +101,6 @@ def stitch(
     halt: Halt | None = None,
     turns: Turns | None = None,
     workers: OpenPartWorkers | None = None,
-    storage: Storage | None = None,
 ) -> StageRecord:
     """Put the chunk results together to rasters.
 
@@ -113,13 +111,12 @@ def stitch(
         halt: Shared with the stages beside it; asked before every square.
         turns: Shared with the network, where that runs.
         workers: Do what they can do of it, where there may be any.
-        storage: Of the chunk results, where others read it, too.
     """
     arrivals, plan = Arrivals.of(receipts), planned.plan
     if (record := _standing(planned, "stitch", arrivals)) is not None:
         return record
     clock, final = StageClock(turns or Turns()), _final(planned, *(f"{name}.tif" for name in RASTERS))
-    totals, store, threads = Totals(plan.scene.georeference), planned.store(storage), plan.threads or cores()
+    totals, store, threads = Totals(plan.scene.georeference), planned.store(), plan.threads or cores()
 
     def turn() -> AbstractContextManager[None]:
         if halt is not None and halt():
@@ -152,7 +149,6 @@ def vectorize(
     halt: Halt | None = None,
     turns: Turns | None = None,
     workers: OpenPartWorkers | None = None,
-    storage: Storage | None = None,
 ) -> StageRecord:
     """Trace polygons and coverage from the chunk results, and write them; arguments as of ``stitch``."""
     arrivals, plan = Arrivals.of(receipts), planned.plan
@@ -160,11 +156,7 @@ def vectorize(
         return record
     clock, halt = StageClock(turns or Turns()), halt or Halt(on_failure=arrivals.give_up)
     final, threads = _final(planned, "polygons.*", "coverage.*"), plan.threads or cores()
-    result, vector, work = (
-        StoredResult(plan, planned.store(storage), arrivals),
-        planned.job.config.vector,
-        planned.work / POLYGONS,
-    )
+    result, vector, work = StoredResult(plan, planned.store(), arrivals), planned.job.config.vector, planned.work / POLYGONS
 
     def coverage() -> list[Path]:
         spool = vectorize_coverage(plan, Coverage(result), planned.work / "coverage", threads, halt, clock.turn)
