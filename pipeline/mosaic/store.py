@@ -25,6 +25,10 @@ from pipeline.segment.planned import PlannedScene
 __all__ = ["MosaicStore", "PlannedMosaic"]
 
 
+ROWS = 1024
+"""Rows and columns of codes that are taken for numbers at once."""
+
+
 class MosaicStore(ChunkStore):
     """The combined chunks of a mosaic; numbers of scenes are those of all of its scenes, by name."""
 
@@ -49,7 +53,9 @@ class MosaicStore(ChunkStore):
             common = core & window
             assert common is not None
             on_lattice = Window.at((core.row_off + row, core.col_off + col), core.shape)
-            out[common.slices_in(window)] = self._table(index, on_lattice)[self.read("source", common, filled)]
+            table, codes, place = self._table(index, on_lattice), self.read("source", common, filled), out[common.slices_in(window)]
+            for rows in Window.of(common.shape).parts(ROWS):
+                place[rows.slices] = table[codes[rows.slices]]
         return out
 
     def _table(self, index: int, window: Window) -> U16:
