@@ -23,8 +23,8 @@ LIMITS = {
     "MALLOC_MMAP_THRESHOLD_": (-3, 4 << 20),
     "MALLOC_TRIM_THRESHOLD_": (-1, 16 << 20),
 }
-"""Parameters of glibc's ``mallopt``, and their values: the most heaps, bytes of an array with pages of its own, and bytes that may
-stay free at the end of a heap. With less of these, pages of which the next tile makes use go back and forth between two tiles."""
+"""Parameters of glibc's ``mallopt`` and their values, by variable: the most heaps, bytes of an array with pages of its own, and
+bytes that may stay free at the end of a heap. With fewer of these, pages go back that the next tile takes again."""
 EVERY_S = 1.0
 """Seconds between two times: the system clears each page that is taken again."""
 
@@ -56,8 +56,8 @@ def small_heaps() -> None:
     """Have the C library keep little of what was freed: in as many heaps as there are cores, and none of large arrays.
 
     Without, there are eight heaps a core, each of which keeps what its threads have freed from the others, and arrays of up to
-    32 MB lie in them: with a dozen threads that was a third of a run's memory. Where an environment variable sets a limit, that is
-    kept; without glibc nothing is done.
+    32 MB lie in them: with a dozen threads that was a third of a run's memory. A limit that an environment variable sets is kept;
+    without glibc nothing is done.
     """
     for variable, (parameter, value) in LIMITS.items():
         if variable not in os.environ:

@@ -25,7 +25,7 @@ from pipeline.segment.planned import PlannedScene
 __all__ = ["MosaicStore", "PlannedMosaic"]
 
 
-ROWS = 1024
+SIDE = 1024
 """Rows and columns of codes that are taken for numbers at once."""
 
 
@@ -53,9 +53,10 @@ class MosaicStore(ChunkStore):
             common = core & window
             assert common is not None
             on_lattice = Window.at((core.row_off + row, core.col_off + col), core.shape)
-            table, codes, place = self._table(index, on_lattice), self.read("source", common, filled), out[common.slices_in(window)]
-            for rows in Window.of(common.shape).parts(ROWS):
-                place[rows.slices] = table[codes[rows.slices]]
+            table, codes = self._table(index, on_lattice), self.read("source", common, filled)
+            place = out[common.slices_in(window)]
+            for part in Window.of(common.shape).parts(SIDE):
+                place[part.slices] = table[codes[part.slices]]
         return out
 
     def _table(self, index: int, window: Window) -> U16:
