@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import threading
+import zipfile
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,7 +19,7 @@ from hypothesis import strategies as st
 from rasterio.enums import ColorInterp
 from support import LIMIT_S, WriteRaster
 
-from geoseg.errors import ReadError, SceneTooLargeError, TruncatedError
+from geoseg.errors import NotARasterError, ReadError, SceneTooLargeError, TruncatedError
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.pixels.file_pixels import FilePixels
 from geoseg.scenes.pixels.layout import Layout
@@ -251,6 +253,17 @@ def test_files_of_a_scene_are_asked_for_at_once(write_raster: WriteRaster) -> No
         threading.Thread(target=server.serve_forever, daemon=True).start()
         scene = open_scene([f"http://127.0.0.1:{server.server_port}/{name}.tif" for name in "abcd"])
         assert len(scene.bands) == server.asked == 4
+        server.shutdown()
+
+
+def test_an_archive_on_a_server_is_to_be_downloaded() -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("S2.SAFE/MTD_MSIL2A.xml", "<a/>")
+    with Counting(buffer.getvalue()) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(NotARasterError, match="an archive, none of which is read from a server; download it"):
+            open_scene([f"http://127.0.0.1:{server.server_port}/S2.SAFE.zip"])
         server.shutdown()
 
 
