@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from geoseg.deadline import Attempt
 from geoseg.dialect import setting
 from geoseg.errors import GeoreferenceError
 from geoseg.scenes.files.one_file import modified_of, refuse_large, scene_of_address, scene_of_file
@@ -14,6 +17,7 @@ from geoseg.scenes.fingerprint import fingerprint
 from geoseg.scenes.products.assembling import open_product
 from geoseg.scenes.products.recognizing import product_at
 from geoseg.scenes.products.served import product_name
+from geoseg.scenes.ranges.first_file import be_ready
 from geoseg.scenes.remote import RemoteFacts, is_remote, shown
 from geoseg.scenes.scene import OpenOptions, Scene
 from geoseg.scenes.stac.applied import with_told
@@ -22,6 +26,9 @@ from geoseg.scenes.stac.signing import probe_signed
 from geoseg.scenes.stac.told import Told
 
 __all__ = ["open_scene"]
+
+ASKED_AT_ONCE = 16
+"""Files of a scene whose servers are asked at once: a Landsat or Sentinel-2 scene has about as many."""
 
 
 def open_scene(
@@ -90,12 +97,24 @@ def _parts(
     paths: Sequence[str], options: OpenOptions, signer: Signer | None
 ) -> tuple[list[Scene], dict[str, RemoteFacts | None]]:
     """The scene that each file alone would be, and what servers have told of addresses among them."""
-    facts = {path: probe_signed(path, signer) for path in paths if is_remote(path)}
+    facts = _told_of([path for path in paths if is_remote(path)], signer)
     parts = [
         scene_of_address(path, options, signer, facts[path]) if is_remote(path) else scene_of_file(path, options)
         for path in paths
     ]
     return parts, facts
+
+
+def _told_of(addresses: Sequence[str], signer: Signer | None) -> dict[str, RemoteFacts | None]:
+    """What servers tell of files, several of which are asked for at once; the first failure in their order is raised."""
+    facts = dict[str, RemoteFacts | None]()
+    for start in range(0, len(addresses), ASKED_AT_ONCE):
+        some = addresses[start : start + ASKED_AT_ONCE]
+        asked = [Attempt(partial(probe_signed, address, signer), "geoseg-ask") for address in some]
+        be_ready()
+        # Each ends by itself.
+        facts |= {address: attempt.result(math.inf) for address, attempt in zip(some, asked, strict=True)}
+    return facts
 
 
 def _refuse_other_grids(path: str, parts: Sequence[Scene]) -> None:

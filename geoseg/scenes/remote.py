@@ -196,6 +196,8 @@ def _probe_once(url: str) -> RemoteFacts:
         status = response.status
     if (kind := sniff(head[:512])) is not None and not _is_of_product(url, head):
         what = "a VRT, which is not opened from a server" if kind == "vrt" else kind
+        if "archive" in kind:
+            what = "an archive, none of which is read from a server; download it and give the file"
         raise NotARasterError(f"{shown(url)}: {what}. Accepted: {accepted_formats()}")
     size = content_range.rpartition("/")[2]
     if status != 206 or not (size.isascii() and size.isdigit()):

@@ -24,7 +24,7 @@ from geoseg.instances.objects import Objects
 from geoseg.scenes.reader import Pixels
 from pipeline.files.areas import measure_codes
 from pipeline.infer.chunk_store import ChunkStore
-from pipeline.infer.freed import few_arenas
+from pipeline.infer.freed import small_heaps
 from pipeline.infer.machine import made_on
 from pipeline.infer.receipt import Receipt
 from pipeline.infer.storage import Storage
@@ -46,7 +46,7 @@ class ChunkWorker:
     """Does the chunks of one plan in one process; may be called by several threads."""
 
     def __init__(self, plan: Plan, storage: Storage, *, expect: Iterable[int] = ()) -> None:
-        few_arenas()
+        small_heaps()
         self.plan = plan
         self.stop = threading.Event()
         self._store = ChunkStore(storage, plan.grid, plan.layers)

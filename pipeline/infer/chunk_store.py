@@ -6,9 +6,10 @@ import hashlib
 import io
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import product
 
 import numpy as np
 import rasterio
@@ -26,12 +27,16 @@ from geoseg.models.model_folder import file_hash
 from geoseg.scenes.gdal import gdal_env, open_written
 from geoseg.windows import Window
 from pipeline.infer.storage import Storage
+from pipeline.plan.memory import KEPT_BYTES
 from pipeline.plan.result_layers import LAYERS, LayerName, Layers
 
 __all__ = ["ChunkStore"]
 
 Bytes = NDArray[np.uint8]
-CACHED_CHUNKS = 6
+TILE = 512
+"""Side of the tiles of a chunk's file, and of the pieces that are kept."""
+READ_ONCE = KEPT_BYTES // 4
+"""Windows of more pixels are squares of rasters, each of which is read once: nothing of them is kept."""
 
 
 class ChunkStore:
@@ -40,7 +45,8 @@ class ChunkStore:
     def __init__(self, storage: Storage, grid: Grid, layers: Layers = LAYERS) -> None:
         self.storage, self.grid, self.layers = storage, grid, layers
         self._first = {name: 1 + sum(count for _, count in layers[:i]) for i, (name, _) in enumerate(layers)}
-        self._cache: OrderedDict[tuple[int, int], Bytes] = OrderedDict()
+        self._cache: OrderedDict[tuple[int, int, Window], Bytes] = OrderedDict()
+        self._cached = 0
         self._lock = threading.Lock()
 
     def write(
@@ -120,7 +126,7 @@ class ChunkStore:
             core = self.grid.chunk_core(index)
             common = core & window
             assert common is not None
-            out[common.slices_in(window)] = self._band(index, number)[common.slices_in(core)]
+            self._fill(out[common.slices_in(window)], index, number, common.within(core), cached=window.pixels <= READ_ONCE)
         return out
 
     def reader(self, layer: LayerName, filled: Collection[int], band: int) -> Read:
@@ -138,9 +144,9 @@ class ChunkStore:
             core = self.grid.chunk_core(index)
             common = core & window
             assert common is not None
-            part = Window.at((common.row_off - core.row_off, common.col_off - core.col_off), common.shape)
             with gdal_env(), self._open(_raster(index)) as dataset:
-                out[(slice(None), *common.slices_in(window))] = dataset.read(window=part.for_rasterio())
+                place = out[(slice(None), *common.slices_in(window))]
+                dataset.read(window=common.within(core).for_rasterio(), out=place)
         return out
 
     def is_empty(self, window: Window, filled: Collection[int]) -> bool:
@@ -150,19 +156,43 @@ class ChunkStore:
     def _touching(self, window: Window) -> list[int]:
         return self.grid.chunks_touched(window)
 
-    def _band(self, index: int, number: int) -> Bytes:
-        key = index, number
+    def _fill(self, out: Bytes, index: int, number: int, part: Window, *, cached: bool) -> None:
+        """Fill an array with a part of a band of a chunk, counted from the chunk's first pixel."""
+        if not cached:
+            with gdal_env(), self._open(_raster(index)) as dataset:
+                dataset.read(number, window=part.for_rasterio(), out=out)
+            return
+        whole = Window.of(self.grid.chunk_core(index).shape)
+        cells = (Window.cell(place, (TILE, TILE)) & whole for place in product(*part.cells((TILE, TILE))))
+        pieces = [cell for cell in cells if cell is not None]
+        for piece, pixels in zip(pieces, self._pieces(index, number, pieces), strict=True):
+            common = piece & part
+            assert common is not None
+            out[common.slices_in(part)] = pixels[common.slices_in(piece)]
+
+    def _pieces(self, index: int, number: int, pieces: Sequence[Window]) -> list[Bytes]:
+        """The pixels of pieces of a band; those that were not kept are decoded, and kept for the next blocks."""
+        found = dict[Window, Bytes]()
         with self._lock:
-            if key in self._cache:
-                self._cache.move_to_end(key)
-                return self._cache[key]
-        with gdal_env(), self._open(_raster(index)) as dataset:
-            image: Bytes = dataset.read(number)
+            for piece in pieces:
+                if (key := (index, number, piece)) in self._cache:
+                    self._cache.move_to_end(key)
+                    found[piece] = self._cache[key]
+        missing = [piece for piece in pieces if piece not in found]
+        if missing:
+            with gdal_env(), self._open(_raster(index)) as dataset:
+                found |= {piece: dataset.read(number, window=piece.for_rasterio()) for piece in missing}
+            self._keep({(index, number, piece): found[piece] for piece in missing})
+        return [found[piece] for piece in pieces]
+
+    def _keep(self, pieces: Mapping[tuple[int, int, Window], Bytes]) -> None:
         with self._lock:
-            self._cache[key] = image
-            while len(self._cache) > CACHED_CHUNKS:
-                self._cache.popitem(last=False)
-        return image
+            for key, pixels in pieces.items():
+                if key not in self._cache:
+                    self._cache[key] = pixels
+                    self._cached += pixels.nbytes
+            while self._cached > KEPT_BYTES:
+                self._cached -= self._cache.popitem(last=False)[1].nbytes
 
     @contextmanager
     def _open(self, name: str) -> Iterator[rasterio.DatasetReader]:
@@ -202,8 +232,8 @@ def _encoded(layers: ChunkLayers, names: Iterable[LayerName]) -> bytes:
             nodata=NODATA,
             interleave="band",
             tiled=height >= 256 and width >= 256,
-            blockxsize=512,
-            blockysize=512,
+            blockxsize=TILE,
+            blockysize=TILE,
             compress="zstd",
             zstd_level=1,
             bigtiff="IF_SAFER",

@@ -2,7 +2,8 @@
 
 The C library of Linux (glibc) takes arrays of up to 32 MB out of a heap for each of some threads, and keeps what is freed there
 for later (mallopt(3), M_MMAP_THRESHOLD and M_TRIM_THRESHOLD): the heaps of threads that read, combine, compress and trace, each
-at its time, would all stay as large as they ever were.
+at its time, would all stay as large as they ever were. So heaps are few and hold what is small; large arrays have pages of their
+own, which go as soon as they are freed.
 """
 
 from __future__ import annotations
@@ -15,10 +16,15 @@ from contextlib import suppress
 
 from geoseg.parallel import cores
 
-__all__ = ["few_arenas", "give_back"]
+__all__ = ["give_back", "small_heaps"]
 
-ARENA_MAX = -8
-"""The parameter ``M_ARENA_MAX`` of glibc's ``mallopt``."""
+LIMITS = {
+    "MALLOC_ARENA_MAX": (-8, cores()),
+    "MALLOC_MMAP_THRESHOLD_": (-3, 4 << 20),
+    "MALLOC_TRIM_THRESHOLD_": (-1, 16 << 20),
+}
+"""Parameters of glibc's ``mallopt`` and their values, by variable: the most heaps, bytes of an array with pages of its own, and
+bytes that may stay free at the end of a heap. With fewer of these, pages go back that the next tile takes again."""
 EVERY_S = 1.0
 """Seconds between two times: the system clears each page that is taken again."""
 
@@ -46,12 +52,14 @@ def give_back() -> None:
     _heaps.trim()
 
 
-def few_arenas() -> None:
-    """Have the C library keep freed memory in as many places as there are cores, instead of eight times as many.
+def small_heaps() -> None:
+    """Have the C library keep little of what was freed: in as many heaps as there are cores, and none of large arrays.
 
-    Each keeps what its threads have freed from the others: with a dozen threads that was a third of a run's memory, and pages
-    that were asked of the system again and again. Where ``MALLOC_ARENA_MAX`` is set, and without glibc, nothing is done.
+    Without, there are eight heaps a core, each of which keeps what its threads have freed from the others, and arrays of up to
+    32 MB lie in them: with a dozen threads that was a third of a run's memory. A limit that an environment variable sets is kept;
+    without glibc nothing is done.
     """
-    if "MALLOC_ARENA_MAX" not in os.environ:
-        with suppress(OSError, AttributeError, TypeError):
-            ctypes.CDLL(None).mallopt(ARENA_MAX, cores())
+    for variable, (parameter, value) in LIMITS.items():
+        if variable not in os.environ:
+            with suppress(OSError, AttributeError, TypeError):
+                ctypes.CDLL(None).mallopt(parameter, value)

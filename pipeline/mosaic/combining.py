@@ -22,6 +22,7 @@ from pipeline.config.mosaicking import MosaicConfig
 from pipeline.files.areas import measure_codes
 from pipeline.files.version import code_version
 from pipeline.infer.chunk_store import ChunkStore
+from pipeline.infer.freed import small_heaps
 from pipeline.infer.receipt import Receipt
 from pipeline.infer.storage import Storage
 from pipeline.infer.workers import Blame
@@ -92,6 +93,7 @@ class CombineWorkers:
     """Combines chunks in threads of this process; the interface of what runs the network over them."""
 
     def __init__(self, recipe: Recipe, plan: Plan, storage: Storage) -> None:
+        small_heaps()
         self._recipe, self._plan, self._storage = recipe, plan, storage
         self._store = ChunkStore(storage, plan.grid, plan.layers)
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="geoseg-combine")

@@ -25,6 +25,10 @@ from pipeline.segment.planned import PlannedScene
 __all__ = ["MosaicStore", "PlannedMosaic"]
 
 
+SIDE = 1024
+"""Rows and columns of codes that are taken for numbers at once."""
+
+
 class MosaicStore(ChunkStore):
     """The combined chunks of a mosaic; numbers of scenes are those of all of its scenes, by name."""
 
@@ -49,7 +53,10 @@ class MosaicStore(ChunkStore):
             common = core & window
             assert common is not None
             on_lattice = Window.at((core.row_off + row, core.col_off + col), core.shape)
-            out[common.slices_in(window)] = self._table(index, on_lattice)[self.read("source", common, filled)]
+            table, codes = self._table(index, on_lattice), self.read("source", common, filled)
+            place = out[common.slices_in(window)]
+            for part in Window.of(common.shape).parts(SIDE):
+                place[part.slices] = table[codes[part.slices]]
         return out
 
     def _table(self, index: int, window: Window) -> U16:

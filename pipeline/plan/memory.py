@@ -50,8 +50,8 @@ SMALL_BLOCK = 8 << 20
 """For blocks up to this many bytes, the fewest threads need no place in the plan."""
 LEAST_IN_FLIGHT = 2
 """Chunks that keep a network busy: while one is at it, the other is read."""
-READERS, KEPT_CHUNKS = 2, 6
-"""Stages that read stored chunks, and the bands of chunks that each keeps."""
+READERS, KEPT_BYTES = 3, 16 << 20
+"""Those who read stored chunks (rasters, polygons, their origins), and what each keeps of their pixels for the next blocks."""
 TAIL_BYTES, TRACED_BYTES = 256 << 20, 32 << 20
 """Squares of 4096 pixels that are stitched and whose coverage is traced; a block of 1024 pixels that a thread traces."""
 DECODED = 2
@@ -125,17 +125,15 @@ def share_with_tail(
 ) -> Share:
     """Divide the memory of a process as ``share_of``, with a part for the stages behind the chunks where it costs no speed."""
     alone = share_of(scene, grid, pixel_bytes, card, config, budget, engine)
-    tail = tail_bytes(grid, config.infer.threads or cores()) // processes(config)
+    tail = tail_bytes(config.infer.threads or cores()) // processes(config)
     beside = replace(share_of(scene, grid, pixel_bytes, card, config, budget - tail, engine), tail_bytes=tail)
     enough = beside.in_flight >= min(alone.in_flight, LEAST_IN_FLIGHT) and beside.total_bytes <= budget
     return beside if enough else alone
 
 
-def tail_bytes(grid: Grid, threads: int) -> int:
+def tail_bytes(threads: int) -> int:
     """Memory of stitching, tracing and coverage together: stored chunks that each keeps, squares that each works on."""
-    rows = min(grid.rows.per_chunk * grid.step, grid.height)
-    cols = min(grid.cols.per_chunk * grid.step, grid.width)
-    return READERS * KEPT_CHUNKS * rows * cols + TAIL_BYTES + threads * TRACED_BYTES
+    return READERS * KEPT_BYTES + TAIL_BYTES + threads * TRACED_BYTES
 
 
 def share_of(

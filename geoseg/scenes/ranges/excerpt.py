@@ -23,7 +23,7 @@ from geoseg.tiff import (
     TiffStructure,
 )
 
-__all__ = ["decodable", "excerpt", "skeleton"]
+__all__ = ["decodable", "directories_alone", "excerpt", "skeleton"]
 
 COMPRESSION, OLD_JPEG = 259, 6
 DECODING = frozenset(
@@ -92,6 +92,11 @@ def skeleton(structure: TiffStructure) -> bytes | None:
         {tag: replace(entry, raw=bytes(len(entry.raw))) if tag in PLACES else entry for tag, entry in ifd.entries.items()}
         for ifd in structure.ifds
     ]
+    return directories_alone(directories, order)
+
+
+def directories_alone(directories: Sequence[Mapping[int, Entry]], order: str) -> bytes:
+    """A TIFF file of some directories, in a byte order (``<`` or ``>``), and of nothing else."""
     return b"".join([_head(order, HEADER), *_chained(directories, order, HEADER)])
 
 

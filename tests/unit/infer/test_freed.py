@@ -18,8 +18,8 @@ from pipeline.infer import freed
 MANY, SIZE, PINNED = 2000, 100_000, 50
 SCRIPT = """
 import ctypes, threading
-from pipeline.infer.freed import few_arenas
-few_arenas()
+from pipeline.infer.freed import small_heaps
+small_heaps()
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
 begin = threading.Barrier(24)
@@ -36,6 +36,26 @@ threads = [threading.Thread(target=work) for _ in range(24)]
 libc.malloc_stats()
 """
 
+LARGE = """
+import ctypes, resource
+from pathlib import Path
+from pipeline.infer.freed import small_heaps
+small_heaps()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+def resident():
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+before, larges = resident(), []
+for _ in range(20):
+    larges.append(libc.malloc(8_000_000))
+    ctypes.memset(larges[-1], 1, 8_000_000)
+    # Something small lies between, so that a heap would not shrink.
+    libc.malloc(5_000)
+for large in larges:
+    libc.free(large)
+print(resident() - before)
+"""
+
 
 def resident() -> int:
     """Bytes of this process that are in memory."""
@@ -49,7 +69,9 @@ def freed_between_others() -> list[bytearray]:
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="another C library")
-def test_what_was_freed_is_given_back_once_in_a_while() -> None:
+def test_what_was_freed_is_given_back_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A busy machine needs longer than a second for what follows.
+    monkeypatch.setattr(freed, "EVERY_S", 10.0 * LIMIT_S)
     heaps, half = freed._Heaps(), MANY * SIZE // 2
     pins = freed_between_others()
     before = resident()
@@ -78,3 +100,13 @@ def test_arenas_are_as_many_as_cores_unless_told_otherwise(told: str | None, mos
         monkeypatch.setenv("MALLOC_ARENA_MAX", told)
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=LIMIT_S, check=True)
     assert done.stderr.count("Arena ") == most
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the parameter is one of glibc")
+@pytest.mark.parametrize(("told", "stays"), [(None, False), (str(32 << 20), True)])
+def test_large_arrays_go_as_soon_as_they_are_freed(told: str | None, stays: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
+    if told is not None:
+        monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", told)
+    done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, timeout=LIMIT_S, check=True)
+    assert (int(done.stdout) > 100_000_000) == stays

@@ -35,7 +35,7 @@ def divide(write_raster: WriteRaster, identity_model: Model) -> Callable[..., tu
 
 
 def test_the_later_stages_have_a_part_where_two_chunks_keep_theirs(divide: Callable[..., tuple[Share, Share]]) -> None:
-    tail = tail_bytes(GRID, 2)
+    tail = tail_bytes(2)
     parts = []
     for budget in range(GB // 4, 6 * GB, GB // 8):
         shared, alone = divide(budget)

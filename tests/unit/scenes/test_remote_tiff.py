@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import threading
+import zipfile
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,9 +17,9 @@ from faulty_server import faulty_server
 from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.enums import ColorInterp
-from support import WriteRaster
+from support import LIMIT_S, WriteRaster
 
-from geoseg.errors import ReadError, SceneTooLargeError, TruncatedError
+from geoseg.errors import NotARasterError, ReadError, SceneTooLargeError, TruncatedError
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.pixels.file_pixels import FilePixels
 from geoseg.scenes.pixels.layout import Layout
@@ -197,8 +199,10 @@ class Counting(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, together: int = 1) -> None:
         super().__init__(("127.0.0.1", 0), CountingHandler)
+        self.together = threading.Barrier(together)
+        """So many requests are answered once all of them are there."""
         self.content, self.asked, self.connections, self.lock = content, 0, 0, threading.Lock()
 
 
@@ -217,6 +221,7 @@ class CountingHandler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         with self.server.lock:
             self.server.asked += 1
+        self.server.together.wait(LIMIT_S)
         first, last = (int(text) for text in self.headers["Range"].removeprefix("bytes=").split("-"))
         content = self.server.content
         body = content[first : last + 1]
@@ -239,6 +244,26 @@ def test_requests_and_connections_are_few(write_raster: WriteRaster) -> None:
             np.testing.assert_array_equal(reader.read(Window.of((1024, 1024))).data[0], image)
         assert server.asked == 1 + 1024 // 128
         assert server.connections <= 1 + 2
+        server.shutdown()
+
+
+def test_files_of_a_scene_are_asked_for_at_once(write_raster: WriteRaster) -> None:
+    path = write_raster(np.ones((64, 64), np.uint16))
+    with Counting(path.read_bytes(), together=4) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        scene = open_scene([f"http://127.0.0.1:{server.server_port}/{name}.tif" for name in "abcd"])
+        assert len(scene.bands) == server.asked == 4
+        server.shutdown()
+
+
+def test_an_archive_on_a_server_is_to_be_downloaded() -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("S2.SAFE/MTD_MSIL2A.xml", "<a/>")
+    with Counting(buffer.getvalue()) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(NotARasterError, match="an archive, none of which is read from a server; download it"):
+            open_scene([f"http://127.0.0.1:{server.server_port}/S2.SAFE.zip"])
         server.shutdown()
 
 
