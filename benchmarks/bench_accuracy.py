@@ -329,7 +329,14 @@ WITH_BANEPA = [
 """Two scenes, of which the first is divided."""
 STEADIEST = STEADY | {"loss.factors": {"non-forest": 3.0}, "loop.check": 5, "loop.choose": "consistency"}
 TABLES = {
-    "amazon": Table("Forest in the Amazon", (Row("unet-fine, ImageNet", "amazon_forest"),), seeds=3),
+    "amazon": Table(
+        "Forest in the Amazon",
+        (
+            Row("unet-fine, ImageNet", "amazon_forest"),
+            Row("the same, non-forest counts 2", "amazon_forest", {"loss.factors": {"non-forest": 2.0}, "loop.choose": "last"}),
+        ),
+        seeds=3,
+    ),
     "deepglobe": Table("Forest at half a metre", (Row("unet, ImageNet", "deepglobe_forest"),), reported),
     "isbi": Table(
         "Cells in electron microscopy",
