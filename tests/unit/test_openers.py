@@ -18,7 +18,12 @@ HOMES: dict[str, set[str]] = {
     "pyogrio": {VECTORS},
     # It reads whole files; polygons are read in parts, but for those of a map that somebody wants as a GeoDataFrame.
     "geopandas": {"pipeline/api/scene_map.py"},
-    "parquet": {VECTORS, "geoseg/vectors/remote_parquet.py", "geoseg/scenes/stac/item_table.py"},
+    "parquet": {
+        VECTORS,
+        "geoseg/vectors/remote_parquet.py",
+        "geoseg/scenes/stac/item_table.py",
+        "geoseg/formats/stac_table.py",  # the program's own, after its hash was compared
+    },
     "sqlite3": {
         "geoseg/vectors/checks.py",
         "pipeline/watch/ledger.py",  # the program's own
