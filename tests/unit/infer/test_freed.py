@@ -103,10 +103,7 @@ def test_arenas_are_as_many_as_cores_unless_told_otherwise(told: str | None, mos
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the parameter is one of glibc")
-@pytest.mark.parametrize(("told", "stays"), [(None, False), (str(32 << 20), True)])
-def test_large_arrays_go_as_soon_as_they_are_freed(told: str | None, stays: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_arrays_go_as_soon_as_they_are_freed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
-    if told is not None:
-        monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", told)
     done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, timeout=LIMIT_S, check=True)
-    assert (int(done.stdout) > 100_000_000) == stays
+    assert int(done.stdout) < 100_000_000
