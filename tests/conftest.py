@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from bad_rasters import make_bad_rasters
 from frontier_scenes import write_frontier_scenes
 from hypothesis import Phase, settings
 from stand_in import services
-from support import ROOT, TRANSFORM, UTM, WriteRaster, save
+from support import ROOT, TRANSFORM, UTM, WriteRaster, patchy, save
 
 from geoseg.models.model_folder import Model, load_model
 
@@ -131,6 +131,17 @@ def write_raster(tmp_path: Path) -> WriteRaster:
         with rasterio.open(path, "w", **given | profile) as dataset:
             dataset.write(data)
         return path
+
+    return write
+
+
+@pytest.fixture
+def put(write_raster: WriteRaster) -> Callable[..., Path]:
+    """Writes a scene of the folder that is watched, so many columns from the first one."""
+
+    def write(name: str, col: int, seed: int = 0) -> Path:
+        place = TRANSFORM @ rasterio.Affine.translation(col, 0)
+        return write_raster(patchy(100, 120, 3, seed), f"{name}.tif", transform=place)
 
     return write
 

@@ -19,7 +19,7 @@ from PIL import Image
 from geoseg.formats.text import csv_line, write_table
 from geoseg.training.data.chips import Chip
 from geoseg.training.data.samplers import HardSampler
-from geoseg.training.module import TrainingModule, scores_of
+from geoseg.training.module import TrainingModule
 
 __all__ = ["Curve", "HardExamples", "Pictures"]
 
@@ -147,12 +147,8 @@ class Pictures(lightning.Callback):
         if trainer.sanity_checking or not trainer.is_global_zero or not self._chips:
             return
         assert isinstance(pl_module, TrainingModule)
-        guesses = []
         with torch.inference_mode():
-            for image in self._inputs:
-                scores = scores_of(pl_module.dense(image[None].to(pl_module.device)))[0, : pl_module.count]
-                guess = (scores[0] > 0) if len(scores) == 1 else scores.argmax(0)
-                guesses.append(guess.to("cpu", torch.uint8).numpy())
+            guesses = [pl_module.classes_in(image[None])[0].to("cpu", torch.uint8).numpy() for image in self._inputs]
         rows = [
             np.concatenate([natural_colors(chip), self._palette[chip.labels], self._palette[guess]], axis=1)
             for chip, guess in zip(self._chips, guesses, strict=True)

@@ -131,6 +131,13 @@ class TrainingModule(lightning.LightningModule):
         """The form whose scores are as large as its input."""
         return self._dense[0]
 
+    def classes_in(self, image: Tensor) -> Tensor:
+        """(N, H, W) int64: the classes that the dense form finds in normalized images (N, C, H, W), on the module's device."""
+        return self._decided(scores_of(self.dense(image.to(self.device)))[:, : self.count])
+
+    def _decided(self, scores: Tensor) -> Tensor:
+        return (scores[:, 0] > 0).long() if self._sigmoid else scores.argmax(1)
+
     def training_step(self, batch: dict[str, Batch | None], number: int) -> Tensor:
         """The loss of a step; logs it with its parts."""
         del number
@@ -175,8 +182,7 @@ class TrainingModule(lightning.LightningModule):
         scores, labels = scores[:, :, rows, cols], batch["labels"][:, rows, cols]
         known = int((labels != UNLABELLED).sum())
         if known:
-            guess = (scores[:, 0] > 0).long() if self._sigmoid else scores.argmax(1)
-            self.confusion.update(guess, labels)
+            self.confusion.update(self._decided(scores), labels)
             self._sums += torch.stack([self._loss(scores, labels, None).detach().cpu() * known, torch.tensor(float(known))])
 
     def on_validation_epoch_end(self) -> None:

@@ -116,9 +116,7 @@ def write_scenes(planned: PlannedMosaic, folder: Path, document: Mapping[str, Js
     job, listed = planned.job, dict[str, list[str]]()
     key = _opened_with(job.config, job.model)
     scenes = [
-        replace(_indexed(scene, job.folder), files=_files(scene, job.folder, listed), opened_with=key)
-        if key is not None
-        else _indexed(scene, job.folder)
+        replace(_indexed(scene, job.folder), files=() if key is None else _files(scene, job.folder, listed), opened_with=key)
         for scene in planned.scenes
     ]
     write_scene_table(folder / SCENES, scenes)

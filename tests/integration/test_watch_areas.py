@@ -50,17 +50,6 @@ def areas(tmp_path: Path) -> Areas:
 
 
 @pytest.fixture
-def put(write_raster: WriteRaster) -> Callable[..., Path]:
-    """Writes a scene of the folder that is watched, so many columns from the first one."""
-
-    def write(name: str, col: int, seed: int = 0) -> Path:
-        place = TRANSFORM @ rasterio.Affine.translation(col, 0)
-        return write_raster(patchy(100, 120, 3, seed), f"{name}.tif", transform=place)
-
-    return write
-
-
-@pytest.fixture
 def settings(tmp_path: Path) -> Callable[..., Config]:
     def of(*, mosaic: bool = False, **watch: Any) -> Config:
         area = {"aoi": str(tmp_path / "areas.gpkg"), "aoi_column": "label"}

@@ -13,7 +13,7 @@ import pytest
 import rasterio
 from kill_points import command_killed_at
 from rasterio.warp import transform as warp_points
-from support import TRANSFORM, WriteRaster, call_cli, patchy
+from support import WriteRaster, call_cli, patchy
 
 from geoseg.errors import ReadError
 from geoseg.models.model_folder import Model
@@ -40,17 +40,6 @@ def scan(identity_model: Model, tmp_path: Path) -> Scan:
         return {report.scene: report.status for report in reports}
 
     return run
-
-
-@pytest.fixture
-def put(write_raster: WriteRaster) -> Callable[..., Path]:
-    """Writes a scene of the folder that is watched, so many columns from the first one."""
-
-    def write(name: str, col: int, seed: int = 0) -> Path:
-        place = TRANSFORM @ rasterio.Affine.translation(col, 0)
-        return write_raster(patchy(100, 120, 3, seed), f"in/{name}.tif", transform=place)
-
-    return write
 
 
 def at_once(folder: Path, model: Model, out: Path) -> dict[str, bytes]:

@@ -124,8 +124,6 @@ class ResidentChips(Dataset[tuple[Batch, list[int]]]):
             chips = self._changed(chips, change, rngs, keys)
         chips = _middle(chips, p.size)
         image = ((chips.image - self._mean) / self._stddev).masked_fill(~chips.valid[:, None], 0)
-        if image.is_cuda:
-            image = image.contiguous(memory_format=torch.channels_last)
         objects = None
         if p.objects:
             assert chips.objects is not None

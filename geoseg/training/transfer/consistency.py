@@ -8,7 +8,7 @@ import lightning
 import torch
 from torch import Tensor
 
-from geoseg.training.module import TrainingModule, scores_of
+from geoseg.training.module import TrainingModule
 from geoseg.training.transfer.self_training import Light
 
 __all__ = ["CONSISTENCY", "Consistency", "agreement"]
@@ -64,10 +64,6 @@ class Consistency(lightning.Callback):
         found = []
         with torch.inference_mode():
             for batch, changed in zip(self._images, self._changed, strict=True):
-                plain = self._classes(pl_module, batch)
-                found += [agreement(plain, self._classes(pl_module, other), pl_module.count) for other in changed]
+                plain = pl_module.classes_in(batch)
+                found += [agreement(plain, pl_module.classes_in(other), pl_module.count) for other in changed]
         pl_module.log(CONSISTENCY, sum(found) / len(found))
-
-    @staticmethod
-    def _classes(module: TrainingModule, batch: Tensor) -> Tensor:
-        return scores_of(module.dense(batch.to(module.device)))[:, : module.count].argmax(1)
