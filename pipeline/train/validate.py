@@ -63,10 +63,11 @@ def judge_model(model: Model, recipe: Recipe, data: TrainingData, engine: str) -
     if not matrices:
         raise ConfigError("data: the validation data holds no labelled pixel")
     total, objects, calibration = sum(matrices.values(), ConfusionMatrix.zeros(classes)), None, None
-    if card.instances is not None:
-        model, objects = judge_objects(model, data, areas, engine)
     if recipe.calibrate.method != "none":
         model, calibration = _calibrated(model, data, areas, sample, recipe.calibrate.method, engine)
+    if card.instances is not None:
+        # After calibration: thresholds are of the probabilities that maps will have.
+        model, objects = judge_objects(model, data, areas, engine)
     by_scene = tuple((data.validation[k].name, matrix) for k, matrix in sorted(matrices.items()))
     trained_on = tuple(source.name for source in data.training)
     return model, Validation(data.fingerprint, total, by_scene, trained_on, objects, calibration)

@@ -15,6 +15,9 @@ from support import run_cli
 pytest.importorskip("lightning")
 
 from geoseg.models.model_folder import load_model
+from pipeline.train.data import open_data
+from pipeline.train.object_thresholds import judge_objects
+from pipeline.train.recipe import Recipe
 
 SIDE = 96
 RECIPE = """
@@ -50,7 +53,7 @@ chip = 96
 batch = 4
 
 [calibrate]
-method = "none"
+method = "temperature"
 """
 KINDS = {
     "watershed": """
@@ -153,3 +156,9 @@ def test_pieces_of_food_are_told_apart(food: Path, tmp_path: Path, kind: str) ->
     assert report["objects"]["truth"] == 20
     assert report["objects"]["f1"] > 0.7
     assert report["objects"]["cross_fitted"]
+    # Its thresholds are of the probabilities that maps have, which are calibrated.
+    assert (model.card.calibration is not None) == (kind == "watershed")
+    data = open_data(Recipe.read(recipe))
+    again, figures = judge_objects(model, data, data.areas, "auto")
+    assert again.card == model.card
+    assert figures.to_json() == report["objects"]
