@@ -1,6 +1,7 @@
 """Change between two dates on pairs that nothing was trained on: F1 of thresholds on differences and of networks, in Markdown.
 
     python benchmarks/imagenet_weights.py
+    python benchmarks/bench_accuracy.py cities
     python benchmarks/bench_change.py
 
 Differences are those of change vector analysis (Malila 1980): the length of the difference of all bands, both dates brought
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench_accuracy import DATA, RECIPES, Row, trained
+from bench_accuracy import DATA, RECIPES, WORK, Row, trained
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.filters import threshold_otsu
@@ -29,6 +30,9 @@ from geoseg.training.validation import open_for_chips
 from pipeline.train.recipe import Recipe
 
 PAIRS = DATA / "change_pairs"
+BUILDINGS = WORK / "cities" / "unet--imagenet-0"
+"""What ``bench_accuracy.py cities`` has trained: single dates, whose buildings teach the encoder."""
+LONGER = {"loop.steps": 600, "loop.check": 300, "loop.precision": "bf16"}
 SMOOTHED = (0.0, 1.0, 2.0, 4.0)
 Pair = tuple[str, NDArray[np.uint8], NDArray[np.bool_]]
 """Name, (6, h, w) both dates, and (h, w) what changed."""
@@ -112,6 +116,8 @@ def main() -> None:
         ("U-Net, dates stacked", {"network.architecture": "unet"}),
         ("U-Net, Siamese", {}),
         ("U-Net, Siamese, differences alone", {"network.parameters.fusion": "difference"}),
+        ("U-Net, Siamese, 600 steps", LONGER),
+        ("U-Net, Siamese, 600 steps, begun as a network of buildings", LONGER | {"init.weights": str(BUILDINGS)}),
     ):
         rows[name] = [
             network(trained("change", Row(name, "change_pairs", dict(changes)), seed, [])) for seed in range(args.seeds)

@@ -39,6 +39,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "strong": {f"augment.{key}": value for key, value in STRONG.items()},
     "frozen": {"init.encoder_rate": 0.0},
     "unfrozen": {"init.unfreeze": 0.5},
+    "whole": {"sample.chip": 512, "sample.batch": 2},
 }
 """Changes of the recipe, by name; several are joined by +."""
 COMMON = {"loop.choose": "last", "loop.precision": "bf16", "calibrate.method": "none", "loop.check": 25}
