@@ -92,6 +92,8 @@ def list_scenes(
         if option == INPUTS:
             raise
         raise ConfigError(f"{option}: {str(error).removeprefix(f'{INPUTS}: ')}") from error
+    if not (lister.scenes or lister.refused or may_be_empty):
+        raise ConfigError(f"{option}: {', '.join(map(shown, inputs))}: no scene; a list that names other lists alone has none")
     unique = list({ref.paths: ref for ref in lister.scenes}.values())
     scenes, refused = without_equal_names(unique)
     return scenes, lister.refused + refused

@@ -151,6 +151,18 @@ def test_list_files_of_any_encoding_are_read(tmp_path: Path, encoding: str) -> N
     assert not refused
 
 
+def test_lists_that_name_each_other_alone_hold_no_scene(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.txt", tmp_path / "two.txt"
+    one.write_text("two.txt\n")
+    two.write_text("one.txt\n")
+    with pytest.raises(ConfigError, match="no scene; a list that names other lists alone has none"):
+        list_scenes([str(one)])
+    assert list_scenes([str(one)], may_be_empty=True) == ([], [])
+    (tmp_path / "a.tif").touch()
+    two.write_text("one.txt\na.tif\n")
+    assert [ref.name for ref in list_scenes([str(one)])[0]] == ["a"]
+
+
 @pytest.mark.parametrize(
     "data", [b"a.tif\0\nb.tif\n", "a.tif\n".encode("utf-16-le"), b"\x81\x8d\x8f\n", b"\xff\xfea", b"\0" * 100]
 )
