@@ -44,6 +44,8 @@ def deepness_facts(where: str, metadata: Mapping[str, str], bands: int, scores: 
         raise ModelError(f"{where}: model_type: {kind!r}; networks of the type Segmentor are adopted, which classify pixels")
     names = _names(where, metadata)
     resolution = _number(where, metadata, "resolution")
+    if resolution is not None and resolution < 0:
+        raise ModelError(f"{where}: metadata resolution: {resolution:g} cm; it is above 0, or 0 for pixels of any size")
     threshold = _number(where, metadata, "seg_thresh")
     return Told(
         bands=COLOURS if bands == len(COLOURS) else None,
@@ -82,7 +84,9 @@ def _names(where: str, metadata: Mapping[str, str]) -> tuple[str, ...] | None:
     if found is None:
         return None
     try:
-        by_number = {int(key): str(value) for key, value in found.items()}
+        by_number = {int(key): str(value).strip() for key, value in found.items()}
+        if any(value is None or isinstance(value, list | dict | bool) for value in found.values()):
+            raise TypeError  # noqa: TRY301 - told below, as what has no items
     except (AttributeError, TypeError, ValueError) as error:
         raise ModelError(f'{where}: metadata class_names: {found!r:.80} is no object such as {{"0": "background"}}') from error
     if sorted(by_number) != list(range(len(by_number))):

@@ -148,6 +148,9 @@ def _checked_activation(stranger: Stranger, told: Activation, sample: F32) -> Ac
     if known is None and (told == "none") != are_probabilities(sample):
         what = "are probabilities already" if told != "none" else "are not between 0 and 1 with a sum of 1"
         raise ConfigError(f"{path}: {key}: {told}, but its outputs for an image of noise {what}; give the other")
+    if told == "softmax" and sample.shape[1] == 1:
+        cure = f"give {setting('activation', 'sigmoid')}" if known is None else "export the network without it"
+        raise ConfigError(f"{path}: {key}: softmax of one score is always 1; {cure}")
     if told == "sigmoid" and sample.shape[1] == 2:
         raise ModelError(
             f"{path}: gives two scores with a sigmoid each; of two classes that exclude each other one score or a softmax tells "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,9 +62,34 @@ def save_damage_model(network: DamageNetwork, folder: Path, facts: DamageFacts, 
     _export(network, folder / ONNX, len(about.bands) * network.dates, facts.side)
     card = _card(network, folder, facts, about)
     card.write(folder / CARD)
-    text = json.dumps(about.figures, indent=2)
-    (folder / README).write_text(f"# {about.name}\n\n{card.description}.\n\n```json\n{text}\n```\n", encoding="utf-8")
+    (folder / README).write_text(_readme(card, about.figures), encoding="utf-8")
     return load_model(str(folder))
+
+
+def _readme(card: Card, figures: Mapping[str, Any]) -> str:
+    """The README: a table of what was found on buildings held out, which pages and deliveries quote, and all figures."""
+    held = figures["held_out_figures"]
+    rows = [f"| Trained on | {figures['buildings']:,} buildings: {_by_class(figures['classes'])} |"]
+    if held.get("macro_f1") is not None:
+        rows += [
+            (
+                f"| Held out | {held['buildings']:,} buildings, on which it was calibrated: macro F1 {held['macro_f1']:.3f}, "
+                f"accuracy {held['accuracy']:.3f}, {held['steps_off']:.2f} steps of the scale off on average, "
+                f"calibration error {held['ece']:.3f} |"
+            ),
+            f"| F1 by class | {', '.join(f'{name} {_short(value)}' for name, value in held['f1'].items())} |",
+        ]
+    table = "\n".join(["| | |", "|---|---|", *rows, f"| Licence of the weights | {card.license} |"])
+    text = json.dumps(figures, indent=2)
+    return f"# {card.name}\n\n{card.description}.\n\n{table}\n\n```json\n{text}\n```\n"
+
+
+def _by_class(counts: Sequence[int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in zip(CLASSES, counts, strict=True))
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _export(network: DamageNetwork, path: Path, channels: int, side: int) -> None:

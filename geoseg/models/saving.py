@@ -116,7 +116,8 @@ def checked_card(facts: Mapping[str, Any]) -> Card:
         return Card.model_validate(dict(facts))
     except ValidationError as error:
         first = error.errors()[0]
-        raise ModelError(f"card: {'.'.join(map(str, first['loc'])) or 'facts'}: {first['msg']}") from error
+        where = ".".join(map(str, first["loc"])) or "facts"
+        raise ModelError(f"card: {where}: {first['msg'].removeprefix('Value error, ')}") from error
 
 
 def _torch_version() -> str:

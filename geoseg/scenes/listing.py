@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +14,7 @@ from pathlib import Path
 from geoseg.errors import ConfigError
 from geoseg.scenes.products.recognizing import PLANET_MASK, kind_of_names
 
-__all__ = ["Entry", "files_below", "kind_of_file", "lines_of_list", "odd_beside", "why_not"]
+__all__ = ["Entry", "files_below", "is_result", "kind_of_file", "lines_of_list", "odd_beside", "why_not"]
 
 TIFFS = (".tif", ".tiff")
 RASTERS = (*TIFFS, ".jp2")
@@ -29,6 +29,10 @@ KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+RECORD, RESULTS = "run.json", frozenset({"classes.tif", "values.tif", "buildings.gpkg"})
+"""What a folder with a map of this program holds: the record of its run, and one of these."""
+RECORD_BEGINS = 4096
+"""Bytes of a record that say whose it is."""
 MAX_LIST_BYTES = 64 << 20
 BOMS = ((b"\xff\xfe\x00\x00", "utf-32"), (b"\x00\x00\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
@@ -104,8 +108,27 @@ def _composite_of(path: str) -> str | None:
     return next((image for image in images if os.path.isfile(image)), None)
 
 
+def is_result(folder: str, names: Collection[str] | None = None) -> bool:
+    """Whether this program has written a map of classes, values or buildings into a folder, which is no scene to map.
+
+    Args:
+        folder: The folder.
+        names: What lies in it, where that is known.
+    """
+    try:
+        names = os.listdir(folder) if names is None else names
+        if RECORD not in names or RESULTS.isdisjoint(names):
+            return False
+        with open(os.path.join(folder, RECORD), "rb") as file:
+            return b'"geoseg"' in file.read(RECORD_BEGINS)
+    except OSError:
+        return False
+
+
 def files_below(folder: str) -> Iterator[Entry]:
-    """All files below a folder, hidden folders left out; links are followed once, after all that is no link.
+    """All files below a folder; links are followed once, after all that is no link.
+
+    Hidden folders are left out, and so are results of this program: an output folder may lie among the scenes.
 
     A folder with the ending of a raster is given like a file: whoever opens it says what it is.
     """
@@ -142,6 +165,8 @@ class _Walk:
                 continue
             if kind_of_names(os.path.basename(real), [entry.name for entry in found]) is not None:
                 yield Entry(folder, is_product=True)
+                continue
+            if is_result(folder, [entry.name for entry in found]):
                 continue
             inner = []
             for entry in found:

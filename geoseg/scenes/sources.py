@@ -12,7 +12,7 @@ from geoseg.addresses import is_remote, opens_elsewhere, path_of, shown
 from geoseg.dialect import setting
 from geoseg.errors import ConfigError, ReadError
 from geoseg.scenes.bands.bandfiles import group_band_files
-from geoseg.scenes.listing import RASTERS, TIFFS, Entry, files_below, kind_of_file, lines_of_list, why_not
+from geoseg.scenes.listing import RASTERS, TIFFS, Entry, files_below, is_result, kind_of_file, lines_of_list, why_not
 from geoseg.scenes.names import folder_name, scene_name
 from geoseg.scenes.preflight import accepted_formats
 from geoseg.scenes.products.recognizing import is_product, name_of, product_at
@@ -92,6 +92,8 @@ def list_scenes(
         if option == INPUTS:
             raise
         raise ConfigError(f"{option}: {str(error).removeprefix(f'{INPUTS}: ')}") from error
+    if not (lister.scenes or lister.refused or may_be_empty):
+        raise ConfigError(f"{option}: {', '.join(map(shown, inputs))}: no scene; a list that names other lists alone has none")
     unique = list({ref.paths: ref for ref in lister.scenes}.values())
     scenes, refused = without_equal_names(unique)
     return scenes, lister.refused + refused
@@ -170,6 +172,8 @@ class _Lister:
         before = len(self.scenes), len(self.refused)
         self._add_files(files_below(str(folder)), str(folder))
         if (len(self.scenes), len(self.refused)) == before and not self._may_be_empty:
+            if is_result(str(folder)):
+                raise ConfigError(f"inputs: {folder}: holds a map of geoseg, and no scene; to map a file of it, name the file")
             raise ConfigError(f"inputs: {folder}: no raster in this folder that is accepted. Accepted: {accepted_formats()}")
 
     def _add_glob(self, pattern: str) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from geoseg.clouds.hidden import Hidden, MaskRule
 from geoseg.clouds.opening import open_mask
-from geoseg.dates.series import series_classes
+from geoseg.codes import NOT_ANALYSED
+from geoseg.dates.series import ABSENT, series_classes
 from geoseg.dialect import setting
 from geoseg.documents import Json
 from geoseg.errors import ConfigError
@@ -59,6 +60,8 @@ class Comparison:
     changes: Mapping[int, Change]
     area: AreaOfInterest | None
     config: Config
+    counted: Mapping[str, int] | None = None
+    """Pixels of the map by code, once they are known."""
 
     @property
     def threads(self) -> int:
@@ -72,11 +75,29 @@ class Comparison:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is to be minded: only some of the maps say how sure they are."""
+        """What is to be minded: only some of the maps say how sure they are; there was nothing to compare."""
         by_sure = {date.raster.has_confidence: shown(date.path) for date in reversed(self.dates)}
         if len(by_sure) < 2:
+            return self.empty
+        told = f"{by_sure[False]} has no confidence of its own beside it, as {by_sure[True]} has: the changes have none"
+        return (told, *self.empty)
+
+    @property
+    def empty(self) -> tuple[str, ...]:
+        """Why the map shows no class at all, or nowhere that which is compared: losses of zero would read as peace."""
+        if self.counted is None:
             return ()
-        return (f"{by_sure[False]} has no confidence of its own beside it, as {by_sure[True]} has: the changes have none",)
+        known = {int(code) for code, count in self.counted.items() if count and int(code) < NOT_ANALYSED}
+        if not known:
+            return (f"no pixel is known at two dates, so that nothing was compared: look at {', '.join(self._shown)}",)
+        if known <= {ABSENT} and self.rules is None:
+            of, name = setting("of"), self.dates[0].class_name
+            return (f"no pixel of any date is {name}, so that nothing can be lost: {of} says which class is meant",)
+        return ()
+
+    @property
+    def _shown(self) -> list[str]:
+        return [shown(date.path) for date in self.dates]
 
     @property
     def raster(self) -> ClassRaster:

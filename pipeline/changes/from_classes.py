@@ -116,6 +116,9 @@ def _write(compared: Comparison, identity: str, stage: Path, work: Path, zones: 
     (stage / "polygons.qml").write_text(vector_qml(compared.styles), encoding="utf-8")
     (stage / "classes.tif.aux.xml").write_text(category_names(compared.styles), encoding="utf-8")
     inside = raster.shape[0] * raster.shape[1] if compared.area is None else compared.area.pixels
+    compared = replace(compared, counted=totals.pixels)
+    for note in compared.empty:
+        log.warning("%s", note)
     counted = [(totals.pixels, totals.area_m2)]
     classes = class_areas(compared.styles, counted, inside, placed=raster.georeference.crs is not None)
     record = _record(compared, identity, classes)

@@ -27,6 +27,7 @@ from pipeline.train.label_files import pair_labels
 __all__ = ["write_chips"]
 
 log = logging.getLogger(__name__)
+MAX_SIZE = 16384
 
 
 def write_chips(
@@ -80,8 +81,10 @@ def write_chips(
 
 
 def _check(meaning: LabelOptions, options: ChipOptions) -> None:
-    if options.size < 1 or (options.step is not None and options.step < 1):
-        raise ConfigError(f"--size {options.size}, --step {options.step}: are at least 1 pixel")
+    if not 1 <= options.size <= MAX_SIZE:
+        raise ConfigError(f"--size {options.size}: a chip has 1 to {MAX_SIZE} pixels a side; all of it is in memory")
+    if options.step is not None and options.step < 1:
+        raise ConfigError(f"--step {options.step}: is at least 1 pixel")
     if options.count < 1:
         raise ConfigError(f"--count {options.count}: is at least 1")
     if options.step is not None and options.sampler != "grid":

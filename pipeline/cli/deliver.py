@@ -139,7 +139,8 @@ def command(
         value, low, high = row.get("estimated"), row.get("low_95"), row.get("high_95")
         known = value is not None and low is not None and high is not None
         estimated = f"   estimated {value:,.0f} ({low:,.0f} to {high:,.0f})" if known else ""
-        echo(f"  {row['class']:32}{row['affected']:16,} {row['unit']:8}{share}{estimated}")
+        unit = "buildings" if row["unit"] == "number" else row["unit"]
+        echo(f"  {row['class']:32}{row['affected']:16,} {unit:10}{share}{estimated}")
     for warning in done.warnings:
         echo(f"warning of the run: {warning}", err=True)
     echo(f"The delivery: {done.folder}{'' if done.zip is None else f', {done.zip}'}; {len(done.files)} files")

@@ -239,7 +239,7 @@ def dry_run_mosaic(
 def _show(plan: Plan, per_pixel: float, *, as_json: bool) -> None:
     facts = {
         **plan.describe(),
-        "network": f"about {per_pixel * plan.estimate.computed_pixels:.0f} s",
+        "network": f"about {per_pixel * plan.estimate.computed_pixels:.0f} s of computing",
         "warnings": list(plan.warnings),
     }
     if as_json:

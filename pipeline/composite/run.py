@@ -24,7 +24,7 @@ from pipeline.composite.imaging import ChunkSpool, Imager, chunks_of
 from pipeline.composite.observing import Observations
 from pipeline.composite.periods import name_of, span_of
 from pipeline.config.sections import Config
-from pipeline.files.atomic import remove_tree, write_json
+from pipeline.files.atomic import full_disks_told, remove_tree, write_json
 from pipeline.files.lock import exclusive
 from pipeline.files.outputs import atomic_folder, check_new_file, check_new_folder, output_file
 from pipeline.files.owned import FileFacts
@@ -81,7 +81,8 @@ def composite(inputs: Sequence[str], out: Path, config: Config, *, overwrite: bo
                 if path.name != ".lock":
                     remove_tree(path)
             write_json(work / "identity.json", {"identity": plan.identity})
-        facts = _made(plan, config, work, out.stem if flat else None)
+        with full_disks_told(out):
+            facts = _made(plan, config, work, out.stem if flat else None)
         images = _published(facts, out, work, overwrite=overwrite)
         remove_tree(work)
     return images

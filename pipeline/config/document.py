@@ -49,7 +49,9 @@ def parse_document(kind: type[Document], document: Mapping[str, object]) -> Docu
         )
         if first["type"] == "missing":
             raise ConfigError(f"{where}: is missing, and has no default; give it a value") from error
-        given = "" if not first["loc"] or UNSHOWN in first["loc"] else f" (given: {first['input']!r:.200})"
+        # Of several keys that don't go together the sentence tells which; a table would be shown as Python has it.
+        of_table = first["type"] == "value_error" and isinstance(first["input"], Mapping)
+        given = "" if not first["loc"] or UNSHOWN in first["loc"] or of_table else f" (given: {first['input']!r:.200})"
         raise ConfigError(f"{where or 'configuration'}: {first['msg'].removeprefix('Value error, ')}{given}") from error
 
 

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from geoseg.errors import OutputError
+from geoseg.errors import GeosegError, OutputError
 from geoseg.redaction import redact_all
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "TEMPORARY",
     "as_json",
     "atomic_path",
+    "full_disks_told",
     "no_follow",
     "refuse_link",
     "remove_empty",
@@ -35,6 +36,10 @@ __all__ = [
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 """What the system says when nothing more can be written."""
+FULL = re.compile(
+    r"no space left|disk is full|disk quota|file too large|read-only file system|\d+ requested and \d+ written", re.IGNORECASE
+)
+"""What libraries say of it, without a number: GDAL, SQLite, and ``ndarray.tofile`` of a short write."""
 SYNCED_AT_ONCE = 8
 TEMPORARY = re.compile(r"\..*\.[0-9a-f]{16}\.tmp(\..+)?")
 """Names that ``temporary_beside`` gives."""
@@ -58,6 +63,24 @@ def atomic_path(path: Path, *, sync: bool = True) -> Iterator[Path]:
             sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def full_disks_told(path: Path) -> Iterator[None]:
+    """Name what is being made, and the cure, where a disk is full or can't be written to.
+
+    Raises:
+        OutputError: In the place of what the system or a library says.
+    """
+    try:
+        yield
+    except GeosegError:
+        raise
+    except Exception as error:
+        if FULL.search(str(error)) is None:
+            raise
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise OutputError(f"{path}: can't be written: {why}; make room or choose another place, then run again") from error
 
 
 def temporary_beside(path: Path) -> Path:

@@ -79,11 +79,12 @@ class RasterFile:
         pixels = self._reader.read(window)
         data = pixels.data[0]
         if data.dtype != np.uint8:
-            known = data[pixels.valid]
-            odd = known[(known < 0) | (known > NODATA) | (known != np.floor(known))]
-            if odd.size:
+            wrong = pixels.valid & ((data < 0) | (data > NODATA) | (data != np.floor(data)))
+            if wrong.any():
+                row, col = (int(k) for k in np.unravel_index(int(wrong.argmax()), wrong.shape))
                 raise DtypeError(
-                    f"{self._scene.path}: a value of {odd[0]:g} in {window}; class codes are whole numbers from 0 to {MAX_CLASS}"
+                    f"{self._scene.path}: a value of {data[row, col]:g} at row {window.row_off + row}, column "
+                    f"{window.col_off + col}; class codes are whole numbers from 0 to {MAX_CLASS}"
                 )
             data = np.where(pixels.valid, data, 0).astype(np.uint8)
         return data, pixels.valid

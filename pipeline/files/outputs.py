@@ -13,7 +13,16 @@ from pathlib import Path, PurePosixPath
 
 from geoseg.errors import OutputError
 from geoseg.redaction import redact_all
-from pipeline.files.atomic import as_json, remove_empty, remove_tree, sync_file, sync_folder, sync_tree, temporary_beside
+from pipeline.files.atomic import (
+    as_json,
+    full_disks_told,
+    remove_empty,
+    remove_tree,
+    sync_file,
+    sync_folder,
+    sync_tree,
+    temporary_beside,
+)
 from pipeline.files.owned import CHECKSUMS, FileFacts, keep_aside, not_ours, write_record
 from pipeline.files.run_folder import MADE, RunFolder
 from pipeline.files.version import code_version
@@ -59,11 +68,12 @@ def output_file(path: Path) -> Iterator[Path]:
     """
     temporary = temporary_beside(path)
     try:
-        yield temporary
-        sync_file(temporary)
-        kept = None if FileFacts.of(temporary).hold(path) else keep_aside(path)
-        temporary.replace(path)
-        sync_folder(path.parent)
+        with full_disks_told(path):
+            yield temporary
+            sync_file(temporary)
+            kept = None if FileFacts.of(temporary).hold(path) else keep_aside(path)
+            temporary.replace(path)
+            sync_folder(path.parent)
         if kept is not None:
             log.warning("%s: was there with another content, which is kept as %s", path, kept.name)
     finally:
@@ -86,20 +96,21 @@ def atomic_folder(path: Path, *, replace: bool = False, checksums: str | None = 
         checksums: The name of a file of the checksums of all others, if one is to be written.
 
     Raises:
-        OutputError: What is there may not be replaced.
+        OutputError: What is there may not be replaced, or the disk is full.
     """
     path = path.resolve() if path.is_symlink() else path
     check_new_folder(path, overwrite=replace)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(path)
-    temporary.mkdir()
     try:
-        yield temporary
-        document = {"geoseg": code_version(), **({} if checksums is None else {CHECKSUMS: checksums})}
-        if path.is_dir() and any(path.iterdir()):
-            _replace(path, temporary, document)
-        else:
-            _place(path, temporary, document)
+        with full_disks_told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.mkdir()
+            yield temporary
+            document = {"geoseg": code_version(), **({} if checksums is None else {CHECKSUMS: checksums})}
+            if path.is_dir() and any(path.iterdir()):
+                _replace(path, temporary, document)
+            else:
+                _place(path, temporary, document)
     finally:
         remove_tree(temporary)
 

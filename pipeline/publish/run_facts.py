@@ -123,6 +123,9 @@ def settings_facts(given: Mapping[str, Mapping[str, object]]) -> tuple[Facts, ..
 def _text(value: object) -> str:
     if value is None:
         return "-"
+    if isinstance(value, bool):
+        # As a file of settings has it.
+        return str(value).lower()
     return ", ".join(map(str, value)) or "-" if isinstance(value, list | tuple) else str(value)
 
 

@@ -142,7 +142,9 @@ def test_no_folder_is_left_behind(write_raster: WriteRaster, tmp_path: Path) -> 
         write_chips([image], [bare], out)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
     for options, message in (
-        (ChipOptions(size=0), "at least 1 pixel"),
+        (ChipOptions(size=0), "a chip has 1 to 16384 pixels a side"),
+        (ChipOptions(size=99_999), "a chip has 1 to 16384 pixels a side"),
+        (ChipOptions(step=0), "--step 0: is at least 1 pixel"),
         (ChipOptions(sampler="odd"), "choose one of grid, area, class"),
         (ChipOptions(step=3, sampler="area"), "is for --sampler grid"),
     ):

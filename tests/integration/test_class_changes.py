@@ -272,6 +272,37 @@ def test_a_series_has_the_first_change(tmp_path: Path) -> None:
             assert code - 2 in steps
 
 
+def test_a_loss_of_zero_is_told_where_nothing_was_compared(tmp_path: Path) -> None:
+    codes = patchy(40, 60, 2, seed=1, size=8)
+    facts: dict[str, Any] = {"driver": "GTiff", "count": 1, "crs": UTM, "transform": TRANSFORM, "height": 40, "width": 60}
+
+    def write(name: str, values: np.ndarray, **more: Any) -> Path:
+        with rasterio.open(tmp_path / name, "w", dtype=values.dtype.name, **(facts | more)) as file:
+            file.write(values, 1)
+        return tmp_path / name
+
+    first = write("m_2015-01-01.tif", codes)
+    second = write("m_2020-01-01.tif", codes)
+    hidden = write("h_2020-01-01.tif", np.full_like(codes, 9), nodata=9)
+    for of, later, said in (
+        ("1", hidden, "no pixel is known at two dates, so that nothing was compared"),
+        ("7", second, "no pixel of any date is class 7, so that nothing can be lost: --of"),
+        ("1", second, None),
+    ):
+        done = call_cli(["deforestation", first, later, "--from-classes", "--of", of, "-o", tmp_path / "out", "--overwrite"])
+        assert done.returncode == 0, done.stderr
+        (folder,) = (tmp_path / "out").glob(f"*_to_{later.stem}")
+        warnings = json.loads((folder / "changes.json").read_text())["warnings"]
+        assert [said in note for note in warnings] == ([True] if said else []), warnings
+        assert said is None or (said in done.stderr and said in (folder / "report.html").read_text())
+    wide = codes.astype(np.uint16)
+    wide[7, 11] = 300
+    done = call_cli(
+        ["deforestation", first, write("w_2020-01-01.tif", wide), "--from-classes", "--of", "1", "-o", tmp_path / "out"]
+    )
+    assert "a value of 300 at row 7, column 11; class codes are whole numbers" in done.stderr
+
+
 def test_what_means_nothing_here_is_one_sentence(maps: list[Path], tmp_path: Path) -> None:
     out = ["-o", tmp_path / "out"]
     for args, said in (

@@ -12,7 +12,9 @@ let current = null;
 let busy = false;
 
 const capital = (text) => text[0].toUpperCase() + text.slice(1);
-const named = (code) => desk.classes.find((one) => one.code === code)?.name ?? (code === undefined ? "not analysed" : `class ${code}`);
+const NOT_ANALYSED = 254;
+const named = (code) => desk.classes.find((one) => one.code === code)?.name
+  ?? (code === undefined || code === NOT_ANALYSED ? "not analysed" : `class ${code}`);
 const colored = (code) => desk.classes.find((one) => one.code === code)?.color ?? "#888888";
 
 function build() {

@@ -91,6 +91,25 @@ def test_what_is_not_told_is_asked_for_at_once(tmp_path: Path) -> None:
     assert made.model.card.license == "NOASSERTION"
 
 
+def test_what_metadata_say_wrongly_is_refused_by_its_key(tmp_path: Path) -> None:
+    for wrong, said in (
+        ({"class_names": '{"0": null, "1": "b", "2": "c"}'}, "metadata class_names: .* is no object such as"),
+        ({"class_names": '{"0": ["a"], "1": "b", "2": "c"}'}, "metadata class_names: .* is no object such as"),
+        ({"resolution": -5}, "metadata resolution: -5 cm; it is above 0"),
+    ):
+        path = export(network(3, nn.Softmax(dim=1)), tmp_path / "wrong.onnx", **(DEEPNESS | wrong))
+        with pytest.raises(ModelError, match=said):
+            adopt_onnx(path, Told(), tmp_path)
+
+
+def test_softmax_of_one_score_is_no_probability(tmp_path: Path) -> None:
+    told = replace(PLAIN, classes=("x", "y"), activation="softmax")
+    with pytest.raises(ConfigError, match="softmax of one score is always 1; give activation=sigmoid"):
+        adopt_onnx(export(network(1), tmp_path / "one.onnx"), told, tmp_path)
+    with pytest.raises(ConfigError, match="always 1; export the network without it"):
+        adopt_onnx(export(network(1, nn.Softmax(dim=1)), tmp_path / "ends.onnx"), told, tmp_path)
+
+
 @pytest.mark.parametrize("classes", [1, 3])
 def test_probabilities_made_in_another_way_become_scores(tmp_path: Path, classes: int) -> None:
     class Clipped(nn.Module):

@@ -17,6 +17,7 @@ from geoseg.damage.crops import crop_of, pixel_shapes
 from geoseg.damage.scale import building_figures, decided, xview2_score
 from geoseg.dates.stack import StackReader, align, stacked
 from geoseg.models.card_values import DamageFacts
+from geoseg.models.readme_facts import readme_facts
 from geoseg.scenes.opening import open_scene
 from geoseg.scenes.scene import OpenOptions
 from tests.support import TRANSFORM, UTM
@@ -119,13 +120,24 @@ def test_a_network_of_all_views_sees_the_same_however_a_building_is_turned(tmp_p
         name="damage",
         bands=("red", "green", "blue"),
         encoder="tu-mobilenetv3_small_050",
-        figures={},
+        figures=_figures(),
         license_name="MIT",
     )
     model = save_damage_model(every, tmp_path / "model", facts, about)
+    # What was measured is quoted by pages and deliveries, which take the table at the head of the README.
+    quoted = {entry.name: entry.text for entry in readme_facts(model.path)}
+    assert quoted["Trained on"] == "6 buildings: 2 no damage, 0 minor damage, 3 major damage, 1 destroyed"
+    assert "4 buildings" in quoted["Held out"]
+    assert "macro F1 0.600, accuracy 0.750, 0.50 steps" in quoted["Held out"]
+    assert quoted["F1 by class"] == "no damage 0.800, minor damage -, major damage 0.000, destroyed 1.000"
     session = onnxruntime.InferenceSession(str(model.onnx))
     (found,) = session.run(None, {"image": image.numpy(), "mask": mask.numpy()})
     assert np.allclose(found, probabilities(expected).numpy(), atol=1e-5)
+
+
+def _figures() -> dict[str, Any]:
+    held = building_figures(np.array([0, 0, 0, 3]), np.array([0, 0, 2, 3]))
+    return {"buildings": 6, "classes": [2, 0, 3, 1], "held_out_figures": {**held, "ece": 0.1}}
 
 
 def test_groups_are_of_neighbours_and_hold_each_building_once() -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import stat
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from geoseg.errors import OutputError
 from pipeline.files.atomic import atomic_path, remove_empty, write_json
-from pipeline.files.outputs import atomic_folder, check_new_folder
+from pipeline.files.outputs import atomic_folder, check_new_folder, output_file
 from pipeline.files.run_folder import MADE
 
 Trace = list[tuple[str, str]]
@@ -135,3 +139,32 @@ def test_only_empty_folders_are_removed(tmp_path: Path) -> None:
     (tmp_path / "a" / "c").touch()
     remove_empty(tmp_path / "a" / "b", tmp_path / "a")
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["c"]
+
+
+def _by_python() -> None:
+    with open("/dev/full", "wb") as file:
+        file.write(b"x")
+
+
+def _by_numpy() -> None:
+    with open("/dev/full", "wb", buffering=0) as file:
+        np.zeros(1 << 16, np.uint8).tofile(file)
+
+
+def _by_sqlite() -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("PRAGMA max_page_count = 2")
+        connection.execute("CREATE TABLE one (text)")
+        connection.execute("INSERT INTO one VALUES (?)", ("x" * 100_000,))
+
+
+@pytest.mark.parametrize("write", [_by_python, _by_numpy, _by_sqlite])
+def test_full_disks_are_told_with_what_was_being_made(tmp_path: Path, write: Callable[[], None]) -> None:
+    with pytest.raises(OutputError, match=r"one\.gpkg: can't be written: .*make room"), output_file(tmp_path / "one.gpkg"):
+        write()
+    with pytest.raises(OutputError, match=r"maps: can't be written: .*make room"), atomic_folder(tmp_path / "maps"):
+        write()
+    # What is no fault of the disk stays what it is, and nothing is left behind.
+    with pytest.raises(FileNotFoundError), atomic_folder(tmp_path / "maps"):
+        (tmp_path / "nowhere").read_bytes()
+    assert list(tmp_path.iterdir()) == []

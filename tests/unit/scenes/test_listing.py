@@ -151,6 +151,40 @@ def test_list_files_of_any_encoding_are_read(tmp_path: Path, encoding: str) -> N
     assert not refused
 
 
+@pytest.mark.parametrize("layer", ["classes.tif", "values.tif", "buildings.gpkg"])
+def test_maps_of_this_program_among_the_scenes_are_none(tmp_path: Path, layer: str) -> None:
+    (tmp_path / "a.tif").touch()
+    version = tmp_path / "maps" / "a" / "reviews" / "1"
+    version.mkdir(parents=True)
+    for folder in (version, version.parents[1]):
+        for name in (layer, "confidence.tif", "density.tif"):
+            (folder / name).touch()
+        (folder / "run.json").write_text('{\n  "geoseg": "1.0",\n  "scene": "a"\n}')
+    # Those of others are scenes, whatever they are called, and so are images that this program has made of scenes.
+    other, composite = tmp_path / "other", tmp_path / "years"
+    for folder, name, record in ((other, "classes.tif", '{"run": 7}'), (composite, "2020.tif", '{"geoseg": "1.0"}')):
+        folder.mkdir()
+        (folder / name).touch()
+        (folder / "run.json").write_text(record)
+    scenes, refused = _listed(tmp_path)
+    assert (list(scenes), refused) == (["a", "other/classes", "years/2020"], {})
+    with pytest.raises(ConfigError, match="holds a map of geoseg, and no scene; to map a file of it, name the file"):
+        list_scenes([str(version.parents[1])])
+    assert len(list_scenes([str(version / "confidence.tif")])[0]) == 1
+
+
+def test_lists_that_name_each_other_alone_hold_no_scene(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.txt", tmp_path / "two.txt"
+    one.write_text("two.txt\n")
+    two.write_text("one.txt\n")
+    with pytest.raises(ConfigError, match="no scene; a list that names other lists alone has none"):
+        list_scenes([str(one)])
+    assert list_scenes([str(one)], may_be_empty=True) == ([], [])
+    (tmp_path / "a.tif").touch()
+    two.write_text("one.txt\na.tif\n")
+    assert [ref.name for ref in list_scenes([str(one)])[0]] == ["a"]
+
+
 @pytest.mark.parametrize(
     "data", [b"a.tif\0\nb.tif\n", "a.tif\n".encode("utf-16-le"), b"\x81\x8d\x8f\n", b"\xff\xfea", b"\0" * 100]
 )
