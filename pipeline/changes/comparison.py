@@ -28,13 +28,13 @@ from pipeline.files.version import code_version
 from pipeline.join.rules import Rules
 from pipeline.plan.dates import by_date, names_of
 from pipeline.plan.memory import memory_limit
-from pipeline.plan.within import RasterWithin, area_of
+from pipeline.plan.within import Feature, RasterWithin, area_of
 
 __all__ = ["MEANT", "Comparison", "compare"]
 
 MEANT = {
     "scene": {"assume_crs", "allow_vrt", "pixel_coords", "sign", "max_pixels"},
-    "area": {"aoi", "aoi_cut"},
+    "area": {"aoi", "aoi_column", "aoi_cut"},
     "dates": {"acquired", "masks", "mask_values", "mask_band", "of", "change_rate", "least_area", "least_width"},
     "infer": {"threads", "memory"},
     "run": {"overwrite", "confidence"},
@@ -107,10 +107,16 @@ class Comparison:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def compare(paths: Sequence[str], config: Config) -> Comparison:
+def compare(paths: Sequence[str], config: Config, feature: Feature | None = None) -> Comparison:
     """Open what is compared.
 
+    Args:
+        paths: A class raster a date, the oldest first.
+        config: The settings.
+        feature: Of several areas of interest, the one within which they are compared; the changes have its folder in their name.
+
     Raises:
+        OutsideAreaError: The first class raster lies outside of the area of interest.
         ConfigError: The settings don't fit.
         SceneError: A class raster can't be read, or laid over the first.
     """
@@ -145,14 +151,15 @@ def compare(paths: Sequence[str], config: Config) -> Comparison:
     masks = by_date(config.dates.masks, len(paths), "masks")
     hidden = [None if mask is None else open_mask(mask, first.georeference, first.shape, rule) for mask in masks]
     classes, changes = series_classes(dates[0].class_name, names)
+    name = folder_name(f"{Path(dates[0].scene).name}_to_{Path(dates[-1].scene).name}")
     return Comparison(
-        name=folder_name(f"{Path(dates[0].scene).name}_to_{Path(dates[-1].scene).name}"),
+        name=name if feature is None else f"{feature.folder}/{name}",
         dates=dates,
         masks=masks,
         hidden=hidden,
         names=names,
         styles=class_styles((c.value, c.name, c.color) for c in classes),
         changes=changes,
-        area=area_of(first.scene, config),
+        area=area_of(first.scene, config, None if feature is None else feature.value),
         config=config,
     )
