@@ -179,7 +179,17 @@ def test_each_area_of_a_column_has_the_changes_of_that_area_alone(
     again = geoseg.deforestation(args[0], model=model.path, mosaic=True, out=args[1], **GIVEN, **column)
     assert [map_.status for map_ in again] == ["skipped", "failed", "skipped"]
     told = call_cli(
-        ["deforestation", *maps, "--from-classes", "--aoi", tmp_path / "areas.gpkg", "--aoi-column", "label", "-o", tmp_path / "cli"]
+        [
+            "deforestation",
+            *maps,
+            "--from-classes",
+            "--aoi",
+            tmp_path / "areas.gpkg",
+            "--aoi-column",
+            "label",
+            "-o",
+            tmp_path / "cli",
+        ]
     )
     assert told.returncode == 0, told.stderr
     assert "geoseg: far: skipped: " in told.stderr
