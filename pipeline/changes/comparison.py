@@ -18,15 +18,16 @@ from geoseg.formats.styles import ClassStyle, class_styles
 from geoseg.parallel import cores
 from geoseg.polygons.class_raster import ClassRaster
 from geoseg.polygons.features import Change
+from geoseg.scenes.fingerprint import fingerprint
 from geoseg.scenes.names import folder_name
-from geoseg.scenes.remote import shown
+from geoseg.scenes.remote import is_remote, shown
 from geoseg.scenes.scene import OpenOptions
 from geoseg.vectors.area_of_interest import AreaOfInterest
 from pipeline.changes.class_dates import ClassDate, FirstChanges, open_class_dates
 from pipeline.config.sections import Config
 from pipeline.files.version import code_version
 from pipeline.join.rules import Rules
-from pipeline.plan.dates import by_date, names_of
+from pipeline.plan.dates import by_date, check_order, check_twice, names_of, same_bytes
 from pipeline.plan.memory import memory_limit
 from pipeline.plan.within import Feature, RasterWithin, area_of
 
@@ -58,6 +59,8 @@ class Comparison:
     styles: tuple[ClassStyle, ...]
     changes: Mapping[int, Change]
     area: AreaOfInterest | None
+    copies: tuple[str, ...]
+    """What is to be said of maps that are copies of each other."""
     config: Config
 
     @property
@@ -72,11 +75,12 @@ class Comparison:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is to be minded: only some of the maps say how sure they are."""
+        """What is to be minded: a map is a copy of another one, or only some say how sure they are."""
         by_sure = {date.raster.has_confidence: shown(date.path) for date in reversed(self.dates)}
         if len(by_sure) < 2:
-            return ()
-        return (f"{by_sure[False]} has no confidence of its own beside it, as {by_sure[True]} has: the changes have none",)
+            return self.copies
+        unsure = f"{by_sure[False]} has no confidence of its own beside it, as {by_sure[True]} has: the changes have none"
+        return (*self.copies, unsure)
 
     @property
     def raster(self) -> ClassRaster:
@@ -139,6 +143,9 @@ def compare(paths: Sequence[str], config: Config, feature: Feature | None = None
     dates = open_class_dates(paths, config.dates.of, options)
     told = by_date(config.dates.acquired, len(paths), "acquired")
     dates = [replace(date, acquired=text or date.acquired) for date, text in zip(dates, told, strict=True)]
+    files = [date.path for date in dates]
+    check_twice(paths, [[path] for path in files])
+    check_order([(date.path, date.acquired) for date in dates])
     names = names_of([date.acquired for date in dates])
     if len(set(names)) < len(names):
         raise ConfigError(f"dates.acquired: two of the dates are the same ({', '.join(names)}); name them with --acquired")
@@ -161,5 +168,6 @@ def compare(paths: Sequence[str], config: Config, feature: Feature | None = None
         styles=class_styles((c.value, c.name, c.color) for c in classes),
         changes=changes,
         area=area_of(first.scene, config, None if feature is None else feature.value),
+        copies=tuple(same_bytes([(path, fingerprint([path], times=False)) for path in files if not is_remote(path)])),
         config=config,
     )

@@ -251,7 +251,7 @@ def _page(
             sure = sureness.by_class.get(int(str(one["code"])))
             rows[-1].append("-" if sure is None else f"{sure:.0f} %")
     heads = ("Class", "#Pixels", "#Area", *(("#Mean confidence",) if sureness is not None else ()))
-    words = [] if compared.sure or compared.notes else [Words(UNSURE)]
+    words = [] if any(date.raster.has_confidence for date in compared.dates) else [Words(UNSURE)]
     table = Section("What changed", (Table.of("Area by class", heads, rows), *words))
     lead = (
         Entry("Changes of", compared.dates[0].class_name),

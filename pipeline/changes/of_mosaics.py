@@ -5,15 +5,17 @@ Of several areas of interest each has mosaics and changes of its own.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
 from geoseg.dialect import setting
-from geoseg.errors import ConfigError
+from geoseg.errors import ConfigError, GeosegError
 from geoseg.models.ensemble import AnyModel
 from geoseg.scenes.names import folder_name
+from geoseg.scenes.remote import shown
 from geoseg.scenes.sources import Refused, SceneRef
 from pipeline.changes.comparison import MEANT
 from pipeline.changes.from_classes import ClassChanges, changes_from_classes
@@ -28,7 +30,7 @@ from pipeline.mosaic.run import mosaic_or_report
 from pipeline.mosaic.scene_index import KnownScenes
 from pipeline.mosaic.scenes import Given, survey
 from pipeline.mosaic.utm_zones import job_of
-from pipeline.plan.dates import by_date, dates_of
+from pipeline.plan.dates import by_date, check_order, check_twice, dates_of
 from pipeline.plan.within import Feature, features_of
 from pipeline.publish.report import SceneReport
 from pipeline.segment.folder import LOCK, check_out, clear_above, unmade
@@ -83,6 +85,7 @@ def jobs_of(
     """
     _check(dates, model, config)
     told = by_date(config.dates.acquired, len(dates), "acquired")
+    check_order([(f"date {number}", acquired) for number, acquired in enumerate(told, 1)])
     # What is said of changes is not said of the map of a date.
     own = config.model_copy(update={"vector": VectorConfig(formats=()), "dates": DatesConfig()})
     jobs = []
@@ -102,6 +105,8 @@ def _check(dates: Sequence[DateScenes], model: AnyModel, config: Config) -> None
         raise ConfigError(f"inputs: the scenes of {len(dates)} date; give those of at least two, the oldest first")
     if dates_of(model.card) > 1:
         raise ConfigError(f"model: {model.card.name} compares {dates_of(model.card)} dates; mosaics want one of single dates")
+    files = [[path for ref in date.scenes for path in ref.paths] for date in dates]
+    check_twice([f"{shown(paths[0])} and what is with it" if paths else "" for paths in files], files)
     for key in OF_IMAGES:
         if key in config.dates.model_fields_set:
             raise ConfigError(f"dates.{key}: has no meaning for mosaics, whose classes are compared; leave it out")
@@ -153,8 +158,7 @@ def changes_of_mosaics(
     made = not out.exists()
     check_out(out)
     with unmade(out, made=made), exclusive(out / LOCK):
-        index, known = Index(out), KnownScenes({job.folder.parent for some in jobs for job in some}, config, model)
-        looks = [cache(partial(survey, job.ref.later, config, model.card, known=known.given)) for job in jobs[0]]
+        index, looks = Index(out), _looks(jobs, model, config)
 
         def each(report: SceneReport) -> None:
             progress.scene(report)
@@ -173,6 +177,37 @@ def changes_of_mosaics(
             found.append(MosaicChanges(changes.name, reports, changes))
         write_collection(out, index.entries)
     return found
+
+
+def _looks(jobs: Sequence[Sequence[SceneJob]], model: AnyModel, config: Config) -> list[Look]:
+    """What opens the scenes of each date, once for all features.
+
+    Raises:
+        ConfigError: The dates are out of order, by what their scenes say.
+    """
+    known = KnownScenes({job.folder.parent for some in jobs for job in some}, config, model)
+    looks: list[Look] = [cache(partial(survey, job.ref.later, config, model.card, known=known.given)) for job in jobs[0]]
+    if config.dates.acquired is None:
+        _check_order_of(looks)
+    return looks
+
+
+def _check_order_of(looks: Sequence[Look]) -> None:
+    """Refuse dates whose scenes are all older than those of the date before, before anything is mapped.
+
+    Raises:
+        ConfigError: One is.
+    """
+    spans: list[list[Given]] = []
+    for look in looks:
+        try:
+            given = look()
+        except (GeosegError, OSError):
+            # Its mosaic tells what is wrong.
+            return
+        spans.append(sorted((one for one in given if one.scene.acquired), key=lambda one: one.scene.acquired or ""))
+    for before, after in itertools.pairwise(span for span in spans if span):
+        check_order([(one.scene.path, one.scene.acquired) for one in (before[0], after[-1])])
 
 
 def _mosaics(

@@ -201,9 +201,18 @@ def test_what_has_no_meaning_is_refused(scenes: dict[str, list[Path]], model: Mo
         (["--radiometry", "pif"], "has no meaning for mosaics"),
         (["--of", "water"], "has no class 'water', but other, forest"),
         (["--acquired", "2015-07-01,2015-07-01"], "two of the dates are the same"),
+        (["--acquired", "2015-07-01,2014-07-01"], "date 2 (2014-07-01) is older than date 1 (2015-07-01)"),
     ):
         told = call_cli([*args, *more])
         assert told.returncode == 2
         assert sentence in told.stderr
-    assert len(scenes) == 2
+    assert call_cli([*args[:2], tmp_path / "before" / "*.tif", *args[3:]]).stderr.endswith("two dates are two files\n")
+    # Of what the scenes say of their dates, before any is mapped.
+    for files, day in zip(scenes.values(), ("2020-07-01", "2015-07-01"), strict=True):
+        for path in files[1:]:
+            with rasterio.open(path, "r+") as dataset:
+                dataset.update_tags(ACQUISITION_DATE=day)
+    told = call_cli(args)
+    assert told.returncode == 2
+    assert "(2015-07-01) is older than" in told.stderr
     assert not (tmp_path / "out").exists()
