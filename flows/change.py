@@ -47,12 +47,14 @@ HOUR = 3600
     timeout_seconds=24 * HOUR,
     retry_condition_fn=may_pass,
 )
-def compare(ref: SceneRef, model: str, out: str, config: Config, zones: str | None, *, alone: bool = True) -> dict[str, Any]:
-    """Map the changes of one place; what an earlier run has finished is kept."""
+def compare(
+    ref: SceneRef, model: str, out: str, config: Config, zones: str | None, *, alone: bool = True
+) -> dict[str, Any] | OutsideAreaError:
+    """Map the changes of one place; what an earlier run has finished is kept. One outside of the area is no failure."""
     with workers_for(config) as open_workers:
         done = map_changes(ref, load_models([model]), config, Path(out), zones=zones, open_workers=open_workers, alone=alone)
     if done.report.left_out:
-        raise OutsideAreaError(str(done.report.reason))
+        return OutsideAreaError(str(done.report.reason))
     if done.report.status == "failed":
         raise RuntimeError(done.report.reason)
     show_scene(done.folder)
@@ -65,11 +67,20 @@ def compare(ref: SceneRef, model: str, out: str, config: Config, zones: str | No
     }
 
 
-def _each(ref: SceneRef, config: Config, make: Callable[[SceneRef], dict[str, Any]]) -> dict[str, Any] | list[dict[str, Any]]:
+def _each(
+    ref: SceneRef, config: Config, make: Callable[[SceneRef], dict[str, Any] | OutsideAreaError]
+) -> dict[str, Any] | list[dict[str, Any]]:
     """What is made of a place, or of each feature of the file of areas that it touches."""
     log = get_run_logger()
+
+    def made(one: SceneRef) -> dict[str, Any]:
+        result = make(one)
+        if isinstance(result, OutsideAreaError):
+            raise result
+        return result
+
     with logs_to_prefect():
-        found = each_area(ref, config, make, lambda one, error: log.warning("%s: skipped: %s", one.name, error))
+        found = each_area(ref, config, made, lambda one, error: log.warning("%s: skipped: %s", one.name, error))
     return found[0] if config.area.aoi_column is None else found
 
 
@@ -118,7 +129,7 @@ def compare_stream(
         zones: A file of polygons by which areas are summed up.
 
     Returns:
-        The summaries of all pairs.
+        The summaries of all pairs that touch the area of interest, if there is one.
     """
     check(read={"sources": sources, "zones": [zones]}, written={"out": [out]}, models={"model": [model]}, config=config)
     log = get_run_logger()
@@ -134,7 +145,11 @@ def compare_stream(
         for ref in pairs:
             state = compare(ref, model, out, config, zones, alone=False, return_state=True)
             if state.is_completed():
-                found.append(state.result())
+                result = state.result()
+                if isinstance(result, OutsideAreaError):
+                    log.warning("%s: skipped: %s", ref.name, result)
+                else:
+                    found.append(result)
             else:
                 failed.append(f"{ref.name}: {state.message}")
         if found:

@@ -19,7 +19,7 @@ from flows.stages import gpu_turn, may_pass
 from geoseg.errors import OutputError, SceneError
 from geoseg.models.model_folder import load_model
 from geoseg.scenes.sources import list_scenes
-from pipeline.composite.mapped import IMAGES, composites_of
+from pipeline.composite.mapped import IMAGES, clear_earlier, composites_of
 from pipeline.config.sections import Config
 from pipeline.files.index import IndexEntry
 from pipeline.infer.choose import workers_for
@@ -54,7 +54,10 @@ def compose(places: Sequence[str], out: str, config: Config) -> tuple[list[str],
     retry_condition_fn=may_pass,
 )
 def map_images(images: Sequence[str], model: str, out: str, config: Config) -> list[IndexEntry]:
-    """Map the images; those whose maps are there, of the same pixels, are left as they are."""
+    """Map the images; those whose maps are there, of the same pixels, are left as they are.
+
+    Once all are mapped, maps of images that these have replaced are taken away, as of periods that are gone.
+    """
     loaded = load_model(model)
     scenes, refused = scenes_to_map(images, config, loaded.card.bands)
     with gpu_turn(config), workers_for(config) as open_workers:
@@ -62,6 +65,8 @@ def map_images(images: Sequence[str], model: str, out: str, config: Config) -> l
     failed = [report for report in reports if report.status in ("failed", "partial")]
     if failed:
         raise SceneError(f"{len(failed)} of {len(reports)} images could not be mapped: {failed[0].scene}: {failed[0].reason}")
+    if not all(report.left_out for report in reports):
+        clear_earlier(images, Path(out))
     return [report.entry() for report in reports]
 
 
@@ -75,7 +80,7 @@ def composite_scenes(
     """Make an image without clouds of all scenes that are there, or one a period, and map it; meant to run on a schedule.
 
     Run again, nothing is done where nothing has changed; with other scenes the images are made anew, and those that came out
-    otherwise are mapped again.
+    otherwise are mapped again. Maps of periods that have gone are taken away; what somebody has changed in them stays.
 
     Args:
         sources: Files, folders, globs, list files, addresses, STAC items and searches.

@@ -43,13 +43,13 @@ __all__ = ["OUTSIDE", "segment_scene"]
 log = logging.getLogger(__name__)
 
 OUTSIDE = "Outside"
-"""Name of the state of a run whose scene does not touch its one of several areas of interest: it is complete, without a map."""
+"""Name of the state of a run whose scene does not touch the area of interest: it is complete, without a map."""
 
 
 def _tell(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
     """Send what became of a run to the webhook of its configuration."""
     del flow
-    if state.name == OUTSIDE:
+    if state.name == OUTSIDE and flow_run.parameters.get("feature") is not None:
         # Of many scenes and many areas most do not touch each other.
         return
     config = Config.model_validate(flow_run.parameters.get("config") or {})
@@ -103,6 +103,7 @@ def segment_scene(
 
     Returns:
         The scene's entry of ``index.json``; with ``area.aoi_column`` and no ``feature``, one for each feature that it touches.
+        Where it touches no area, the state is ``Outside``, which is complete.
     """
     handed = HANDED.get()
     check(read={"paths": () if handed else paths}, written={"out": [out]}, models={"model": [model]}, config=config)
@@ -124,15 +125,12 @@ def segment_scene(
             )
             return _shown(replace(report, seconds=time.monotonic() - began), folder / one.name)
 
-        if feature is None and config.area.aoi_column is not None:
-            return each_area(ref, config, make, _left_out)
+        several = feature is None and config.area.aoi_column is not None
         try:
-            return make(ref)
+            return each_area(ref, config, make, _left_out) if several else make(ref)
         except OutsideAreaError as error:
-            if feature is None:
-                raise
             entry = failed_scene(error, ref, folder).entry()
-            return Completed(name=OUTSIDE, message=entry["reason"], data=entry)
+            return Completed(name=OUTSIDE, message=entry["reason"], data=[] if several else entry)
 
 
 def _within(feature: str, ref: SceneRef, config: Config, *, named: bool) -> SceneRef:

@@ -82,12 +82,10 @@ def trusted(stage: Task[P, R], planned: PlannedScene) -> Task[P, R]:
     persist_result=False,
 )
 def plan(job: SceneJob) -> PlannedScene | OutsideAreaError:
-    """Open the scene and decide how it is mapped; one that does not touch its one of several areas of interest is no failure."""
+    """Open the scene and decide how it is mapped; one that does not touch the area of interest is no failure."""
     try:
         return planning.plan(job)
     except OutsideAreaError as error:
-        if job.ref.area is None:
-            raise
         return error
 
 

@@ -49,6 +49,27 @@ MAX_INTEGER = 2**63
 KEYS = re.compile(r"[=,{]")
 """What stands before or after a key of TOML."""
 SHOWN = 40
+OTHER_FORMS = (
+    (re.compile(r"\s*{"), "JSON"),
+    (re.compile(r"\s*<"), "XML"),
+    (re.compile(r"---(\s|$)|\s*- |\s*[\w\"'-]+\s*:(\s|$)"), "YAML"),
+)
+"""How lines begin that are not TOML but of another form."""
+CURES = {
+    "Expected '=' after a key": "a key has no value; write key = value",
+    "Invalid statement": "no statement; a line is key = value, [table], [[table]] or a # comment",
+    "Invalid value": 'no value; text stands in quotes ("forest"), true and false are small, numbers are 1 or 0.5',
+    "Cannot overwrite": "a key is there twice; keep one",
+    "Cannot declare": "a table is there twice; keep one, or write [[table]] for several",
+    "Cannot mutate": "a table is there twice; keep one, or write [[table]] for several",
+    "Expected newline": "something follows a value; one key = value stands on a line",
+    "Unescaped '\\'": "a backslash in text; put the text into single quotes, as paths of Windows",
+    "Invalid hex": "a backslash in text; put the text into single quotes, as paths of Windows",
+    "Un": "a bracket or a quote is not closed",
+    "Expected": "a bracket or a quote is not closed",
+    "Illegal character '\\n'": "a quote is not closed",
+}
+"""By how the sentence of Python's parser of TOML begins, what is wrong, and the cure."""
 
 
 def read_json(path: Path, error: type[GeosegError] = DocumentError, *, limit: int = LIMIT) -> Any:
@@ -132,7 +153,7 @@ def parse_toml(text: str, name: str, error: type[GeosegError] = DocumentError) -
     except RecursionError:
         raise error(f"{name}: nested too deep; {MAX_DEPTH} levels are the most") from None
     except ValueError as cause:
-        raise error(f"{name}: {_integers(cause)}") from cause
+        raise error(f"{name}: {_not_toml(text, cause)}") from cause
     _checked(found, name, error)
     return found
 
@@ -202,6 +223,21 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _integers(cause: ValueError) -> str:
     """The words of a parser, where Python's own name the interpreter's settings."""
     return "an integer of thousands of digits" if "integer string conversion" in str(cause) else str(cause)
+
+
+def _not_toml(text: str, cause: ValueError) -> str:
+    """What is wrong with a text that is no TOML: its line, and the cure. Not its words, for settings can hold secrets."""
+    said, _, place = str(cause).partition(" (at ")
+    if (line := re.match(r"line (\d+)", place)) is None and not place:
+        return _integers(cause)
+    number = int(line[1]) if line else len(text.splitlines()) or 1
+    lines = text.splitlines()
+    first = next((one for one in lines if one.strip() and not one.lstrip().startswith("#")), "")
+    for begins, form in OTHER_FORMS:
+        if begins.match(first):
+            return f"line {number}: not TOML but {form}; write a key as key = value and an object as [table]"
+    cure = next((cure for begin, cure in CURES.items() if said.startswith(begin)), None)
+    return f"line {number}: not TOML: {cure or said.lower()}"
 
 
 def _checked(document: Any, name: str, error: type[GeosegError]) -> Any:

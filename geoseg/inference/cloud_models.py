@@ -22,6 +22,7 @@ from geoseg.inference.decision import Decision
 from geoseg.inference.engine import TileBatch
 from geoseg.inference.normalization import Normalization
 from geoseg.models.model_folder import load_model
+from geoseg.parallel import cores
 from geoseg.scenes.bands.choosing import choose_bands
 from geoseg.scenes.clouds import CloudNetwork, CloudTrees
 from geoseg.scenes.inset import reader_of_files
@@ -123,8 +124,12 @@ class _Network:
         return hidden
 
 
-def trees_of(scene: Scene) -> CloudTrees:
+def trees_of(scene: Scene, threads: int = 0) -> CloudTrees:
     """The classifier of s2cloudless, with the bands that it takes of a scene.
+
+    Args:
+        scene: The scene.
+        threads: CPU threads; 0 for all.
 
     Raises:
         ConfigError: The package is not installed.
@@ -148,6 +153,7 @@ def trees_of(scene: Scene) -> CloudTrees:
         bands=bands,
         scale=tuple(1e-4 if plain else band.scale for plain, band in zip(counts, chosen, strict=True)),
         offset=tuple(0.0 if plain else band.offset for plain, band in zip(counts, chosen, strict=True)),
+        threads=threads,
     )
 
 
@@ -159,6 +165,8 @@ class _Trees:
         self._reader = reader_of_files(scene, source.bands, threads=1, cache_bytes=32 << 20)
         self._scale, self._offset = (np.array(values, np.float64)[:, None, None] for values in (source.scale, source.offset))
         self._whole, self._radius = Window.of((scene.height, scene.width)), radius
+        # LightGBM would take all cores of the machine, also those that this process may not use.
+        self._threads = source.threads or cores()
 
     def read(self, window: Window) -> Bools:
         """(h, w), True where the mean of the probabilities around is above the threshold.
@@ -176,7 +184,8 @@ class _Trees:
         return np.asarray(total > THRESHOLD * STEPS * count)
 
     def _probability(self, reflectance: F64) -> F64:
-        found: F64 = self._detector.get_cloud_probability_maps(np.moveaxis(reflectance, 0, -1)[None])[0]
+        pixels = np.moveaxis(reflectance, 0, -1)[None]
+        found: F64 = self._detector.get_cloud_probability_maps(pixels, num_threads=self._threads)[0]
         return found
 
 

@@ -75,6 +75,8 @@ class CloudTrees:
     scale: tuple[float, ...]
     offset: tuple[float, ...]
     """By band: ``reflectance = pixel * scale + offset``."""
+    threads: int = 0
+    """CPU threads; 0 for all."""
 
 
 CloudSource = CloudFile | CloudLayer | CloudNetwork | CloudTrees
@@ -127,6 +129,14 @@ class Clouds:
     def with_network(self, change: Callable[[CloudNetwork], CloudNetwork]) -> Clouds:
         """The same with a change to its network, where it has one."""
         return replace(self, source=change(self.source)) if isinstance(self.source, CloudNetwork) else self
+
+    def with_threads(self, threads: int) -> Clouds:
+        """The same with another number of CPU threads, where a model finds it."""
+        match self.source:
+            case CloudNetwork() | CloudTrees() as source:
+                return replace(self, source=replace(source, threads=threads))
+            case _:
+                return self
 
     @property
     def identity(self) -> str | None:

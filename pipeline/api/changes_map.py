@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geoseg.errors import SceneError
 from pipeline.api.scene_map import Maps, SceneMap, of_areas
 
 if TYPE_CHECKING:
     from geoseg.models.ensemble import AnyModel
     from pipeline.api.keywords import DeforestationSettings
+    from pipeline.changes.of_mosaics import MosaicChanges
+    from pipeline.changes.run import MappedChanges
     from pipeline.config.sections import Config
     from pipeline.segment.progress import Progress
 
@@ -34,10 +35,9 @@ def map_dates(
 
     zones = settings.get("zones")
     if models is None:
-        from pipeline.changes.from_classes import changes_from_classes
+        from pipeline.changes.from_classes import changes_by_area
 
-        changed = changes_from_classes(dates, config, out, zones=zones)
-        return SceneMap(changed.folder.name, "done" if changed.fresh else "skipped", None, changed.folder)
+        return of_areas([_map_of(one) for one in changes_by_area(dates, config, out, zones=zones)], config)
     loaded = load_models(models)
     if settings.get("mosaic"):
         return _of_mosaics(dates, loaded, config, out, zones, progress)
@@ -47,12 +47,16 @@ def map_dates(
             every = [map_changes(ref, loaded, config, out, zones=zones, open_workers=workers, progress=progress) for ref in refs]
     finally:
         progress.close()
-    return of_areas([SceneMap(one.report.scene, one.report.status, one.report.reason, one.folder) for one in every], config)
+    return of_areas([_map_of(one) for one in every], config)
+
+
+def _map_of(done: MappedChanges) -> SceneMap:
+    return SceneMap(done.report.scene, done.report.status, done.report.reason, done.folder)
 
 
 def _of_mosaics(
     dates: Sequence[str], model: AnyModel, config: Config, out: Path, zones: str | None, progress: Progress
-) -> SceneMap:
+) -> SceneMap | Maps:
     """Changes between mosaics of the scenes of each date."""
     from pipeline.changes.of_mosaics import DateScenes, changes_of_mosaics
     from pipeline.infer.choose import workers_for
@@ -61,11 +65,16 @@ def _of_mosaics(
     scenes = [DateScenes(*scenes_to_map([text], config, model.card.bands)) for text in dates]
     try:
         with workers_for(config) as workers:
-            done = changes_of_mosaics(scenes, model, config, out, zones=zones, open_workers=workers, progress=progress)
+            every = changes_of_mosaics(scenes, model, config, out, zones=zones, open_workers=workers, progress=progress)
     finally:
         progress.close()
+    return of_areas([_compared(one, out) for one in every], config)
+
+
+def _compared(done: MosaicChanges, out: Path) -> SceneMap:
+    """The map of changes of mosaics, or why there is none."""
     if done.changes is None:
-        raise SceneError(done.reports[-1].reason)
+        return SceneMap(done.name, "failed", done.reports[-1].reason, out / done.name)
     reason = next((report.reason for report in done.reports if report.status == "partial"), None)
     status = "partial" if reason is not None else "done" if done.changes.fresh else "skipped"
-    return SceneMap(done.changes.folder.name, status, reason, done.changes.folder)
+    return SceneMap(done.name, status, reason, done.changes.folder)

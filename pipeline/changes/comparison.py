@@ -19,23 +19,24 @@ from geoseg.formats.styles import ClassStyle, class_styles
 from geoseg.parallel import cores
 from geoseg.polygons.class_raster import ClassRaster
 from geoseg.polygons.features import Change
+from geoseg.scenes.fingerprint import fingerprint
 from geoseg.scenes.names import folder_name
-from geoseg.scenes.remote import shown
+from geoseg.scenes.remote import is_remote, shown
 from geoseg.scenes.scene import OpenOptions
 from geoseg.vectors.area_of_interest import AreaOfInterest
 from pipeline.changes.class_dates import ClassDate, FirstChanges, open_class_dates
 from pipeline.config.sections import Config
 from pipeline.files.version import code_version
 from pipeline.join.rules import Rules
-from pipeline.plan.dates import by_date, names_of
+from pipeline.plan.dates import by_date, check_order, check_twice, names_of, same_bytes
 from pipeline.plan.memory import memory_limit
-from pipeline.plan.within import RasterWithin, area_of
+from pipeline.plan.within import Feature, RasterWithin, area_of
 
 __all__ = ["MEANT", "Comparison", "compare"]
 
 MEANT = {
     "scene": {"assume_crs", "allow_vrt", "pixel_coords", "sign", "max_pixels"},
-    "area": {"aoi", "aoi_cut"},
+    "area": {"aoi", "aoi_column", "aoi_cut"},
     "dates": {"acquired", "masks", "mask_values", "mask_band", "of", "change_rate", "least_area", "least_width"},
     "infer": {"threads", "memory"},
     "run": {"overwrite", "confidence"},
@@ -59,6 +60,8 @@ class Comparison:
     styles: tuple[ClassStyle, ...]
     changes: Mapping[int, Change]
     area: AreaOfInterest | None
+    copies: tuple[str, ...]
+    """What is to be said of maps that are copies of each other."""
     config: Config
     counted: Mapping[str, int] | None = None
     """Pixels of the map by code, once they are known."""
@@ -75,12 +78,12 @@ class Comparison:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is to be minded: only some of the maps say how sure they are; there was nothing to compare."""
+        """What is to be minded: maps are copies, only some of them say how sure they are, there was nothing to compare."""
         by_sure = {date.raster.has_confidence: shown(date.path) for date in reversed(self.dates)}
         if len(by_sure) < 2:
-            return self.empty
+            return (*self.copies, *self.empty)
         told = f"{by_sure[False]} has no confidence of its own beside it, as {by_sure[True]} has: the changes have none"
-        return (told, *self.empty)
+        return (*self.copies, told, *self.empty)
 
     @property
     def empty(self) -> tuple[str, ...]:
@@ -128,10 +131,16 @@ class Comparison:
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def compare(paths: Sequence[str], config: Config) -> Comparison:
+def compare(paths: Sequence[str], config: Config, feature: Feature | None = None) -> Comparison:
     """Open what is compared.
 
+    Args:
+        paths: A class raster a date, the oldest first.
+        config: The settings.
+        feature: Of several areas of interest, the one within which they are compared; the changes have its folder in their name.
+
     Raises:
+        OutsideAreaError: The first class raster lies outside of the area of interest.
         ConfigError: The settings don't fit.
         SceneError: A class raster can't be read, or laid over the first.
     """
@@ -154,6 +163,9 @@ def compare(paths: Sequence[str], config: Config) -> Comparison:
     dates = open_class_dates(paths, config.dates.of, options)
     told = by_date(config.dates.acquired, len(paths), "acquired")
     dates = [replace(date, acquired=text or date.acquired) for date, text in zip(dates, told, strict=True)]
+    files = [date.path for date in dates]
+    check_twice(paths, [[path] for path in files])
+    check_order([(date.path, date.acquired) for date in dates])
     names = names_of([date.acquired for date in dates])
     if len(set(names)) < len(names):
         raise ConfigError(f"dates.acquired: two of the dates are the same ({', '.join(names)}); name them with --acquired")
@@ -166,14 +178,16 @@ def compare(paths: Sequence[str], config: Config) -> Comparison:
     masks = by_date(config.dates.masks, len(paths), "masks")
     hidden = [None if mask is None else open_mask(mask, first.georeference, first.shape, rule) for mask in masks]
     classes, changes = series_classes(dates[0].class_name, names)
+    name = folder_name(f"{Path(dates[0].scene).name}_to_{Path(dates[-1].scene).name}")
     return Comparison(
-        name=folder_name(f"{Path(dates[0].scene).name}_to_{Path(dates[-1].scene).name}"),
+        name=name if feature is None else f"{feature.folder}/{name}",
         dates=dates,
         masks=masks,
         hidden=hidden,
         names=names,
         styles=class_styles((c.value, c.name, c.color) for c in classes),
         changes=changes,
-        area=area_of(first.scene, config),
+        area=area_of(first.scene, config, None if feature is None else feature.value),
+        copies=tuple(same_bytes([(path, fingerprint([path], times=False)) for path in files if not is_remote(path)])),
         config=config,
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from geoseg.arrays import U8
 from geoseg.documents import LARGE, Json, read_json
+from geoseg.errors import OutsideAreaError
 from geoseg.formats.cog import Cog, write_cogs
 from geoseg.formats.page.elements import Entry, Notes, Page, Row, Section, Table, Words
 from geoseg.formats.page.minding import ranked
@@ -18,11 +19,13 @@ from geoseg.formats.styles import category_names, raster_qml, vector_qml
 from geoseg.polygons.block_grid import BlockGrid
 from geoseg.polygons.class_raster import ClassRaster
 from geoseg.polygons.features import FeatureFacts
+from geoseg.scenes.names import check_inside
 from geoseg.scenes.remote import shown
 from geoseg.windows import Window
 from pipeline.changes.class_companions import draw_changes, write_changes_item, write_coverage
 from pipeline.changes.comparison import Comparison, compare
 from pipeline.changes.document import ChangesDocument, MappedScene
+from pipeline.changes.run import MappedChanges
 from pipeline.changes.summary_files import SUMMARY, write_summary
 from pipeline.config.sections import Config
 from pipeline.files.atomic import remove_tree, temporary_beside, write_json
@@ -30,7 +33,8 @@ from pipeline.files.outputs import atomic_folder
 from pipeline.files.spool import FeatureSpool
 from pipeline.files.version import code_version
 from pipeline.join.rules import apply_rules, recoded
-from pipeline.publish.report import class_areas
+from pipeline.plan.within import Feature, features_of
+from pipeline.publish.report import SceneReport, class_areas
 from pipeline.publish.sureness import Sureness, measure_sureness, sureness_section
 from pipeline.segment.halt import never
 from pipeline.stitch.run import Totals, layer_of
@@ -40,7 +44,7 @@ from pipeline.vectorize.run import vectorize, write_formats
 from pipeline.vectorize.scene import wanted_codes
 from pipeline.vectorize.traced import VectorOptions, fitting_formats
 
-__all__ = ["ClassChanges", "changes_from_classes"]
+__all__ = ["ClassChanges", "changes_by_area", "changes_from_classes"]
 
 log = logging.getLogger(__name__)
 
@@ -57,14 +61,42 @@ MEANING = (
 class ClassChanges:
     """A map of changes between class maps."""
 
+    name: str
+    """Of its folder; of a feature of the file of areas it begins with that of the feature."""
     folder: Path
     document: ChangesDocument
     fresh: bool
     """Whether it was made now; it was there already otherwise."""
 
 
+def changes_by_area(paths: Sequence[str], config: Config, out: Path, *, zones: str | None = None) -> list[MappedChanges]:
+    """As ``changes_from_classes``, once, or for each feature of the file of areas of interest, in their order.
+
+    A feature that the first class map does not touch has no changes, and its report says so.
+    """
+    found = []
+    for feature in features_of(config) or (None,):
+        try:
+            done = changes_from_classes(paths, config, out, zones=zones, feature=feature)
+        except OutsideAreaError as error:
+            if feature is None:
+                raise
+            report = SceneReport(scene=feature.folder, status="failed", reason=str(error), left_out=True)
+            found.append(MappedChanges(report, out / feature.folder, None))
+        else:
+            report = SceneReport(scene=done.name, status="done" if done.fresh else "skipped")
+            found.append(MappedChanges(report, done.folder, done.document))
+    return found
+
+
 def changes_from_classes(
-    paths: Sequence[str], config: Config, out: Path, *, zones: str | None = None, renew: bool = False
+    paths: Sequence[str],
+    config: Config,
+    out: Path,
+    *,
+    zones: str | None = None,
+    renew: bool = False,
+    feature: Feature | None = None,
 ) -> ClassChanges:
     """Map first changes of a class between ready class maps into a folder below ``out``, and sum them up.
 
@@ -74,22 +106,24 @@ def changes_from_classes(
         out: The output folder.
         zones: A file of polygons by which areas are summed up.
         renew: Replace the changes of other maps of the same names, with the same settings.
+        feature: Of several areas of interest, the one within which changes are mapped, into a folder of its name.
 
     Raises:
+        OutsideAreaError: The first class raster lies outside of the area of interest.
         SceneError: A class raster can't be read, or laid over the first.
         ConfigError: A setting has no meaning here, or can't work.
         OutputError: The folder holds something else.
     """
     if zones is not None:
         check_zones(zones, config.scene.assume_crs, pixel_coords=config.scene.pixel_coords)
-    compared = compare(paths, config)
-    folder, identity = out / compared.name, compared.identity()
+    compared = compare(paths, config, feature)
+    folder, identity = check_inside(out, compared.name), compared.identity()
     found = None if config.run.overwrite else _finished(folder, identity)
     if found is not None and zones is None and "zones" not in found:
-        return ClassChanges(folder, found, fresh=False)
+        return ClassChanges(compared.name, folder, found, fresh=False)
     for note in compared.notes:
         log.warning("%s", note)
-    out.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     work = temporary_beside(folder)
     try:
         # Of the same maps, areas are summed up by other zones, or by none.
@@ -99,7 +133,7 @@ def changes_from_classes(
     finally:
         remove_tree(work)
     document: ChangesDocument = read_json(folder / SUMMARY, limit=LARGE)
-    return ClassChanges(folder, document, fresh=True)
+    return ClassChanges(compared.name, folder, document, fresh=True)
 
 
 def _write(compared: Comparison, identity: str, stage: Path, work: Path, zones: str | None) -> None:
@@ -220,7 +254,7 @@ def _page(
             sure = sureness.by_class.get(int(str(one["code"])))
             rows[-1].append("-" if sure is None else f"{sure:.0f} %")
     heads = ("Class", "#Pixels", "#Area", *(("#Mean confidence",) if sureness is not None else ()))
-    words = [] if compared.sure or compared.notes else [Words(UNSURE)]
+    words = [] if any(date.raster.has_confidence for date in compared.dates) else [Words(UNSURE)]
     table = Section("What changed", (Table.of("Area by class", heads, rows), *words))
     lead = (
         Entry("Changes of", compared.dates[0].class_name),

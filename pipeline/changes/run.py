@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,6 @@ from geoseg.models.card import Card
 from geoseg.models.ensemble import AnyModel
 from geoseg.scenes.names import check_inside, folder_name
 from geoseg.scenes.opening import open_scene
-from geoseg.scenes.remote import is_remote
 from geoseg.scenes.scene import OpenOptions
 from geoseg.scenes.sources import SceneRef, list_scenes
 from geoseg.scenes.stac.search import StacSearch
@@ -28,6 +26,7 @@ from pipeline.config.sections import Config
 from pipeline.files.owned import Record
 from pipeline.files.run_folder import RunFolder
 from pipeline.infer.workers import LocalWorkers, OpenWorkers
+from pipeline.plan.dates import check_twice
 from pipeline.plan.options import scene_options, stac_search
 from pipeline.publish.report import SceneReport
 from pipeline.publish.run_facts import PAGE
@@ -73,10 +72,7 @@ def pair_of(inputs: Sequence[str], *, allow_vrt: bool = False, search: StacSearc
                 "STAC item"
             )
         refs.append(found[0])
-    places = [tuple(path if is_remote(path) else os.path.realpath(path) for path in ref.paths) for ref in refs]
-    for number, place in enumerate(places):
-        if place in places[:number]:
-            raise ConfigError(f"inputs: {inputs[number]} is given twice; two dates are two files")
+    check_twice(inputs, [ref.paths for ref in refs])
     stems = [Path(ref.name).name for ref in refs]
     return replace(refs[0], name=folder_name(f"{stems[0]}_to_{stems[-1]}"), later=tuple(refs[1:]))
 

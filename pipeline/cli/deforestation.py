@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from pipeline.cli.output import echo
 if TYPE_CHECKING:
     from geoseg.models.ensemble import AnyModel
     from pipeline.changes.document import ChangesDocument
+    from pipeline.changes.run import MappedChanges
     from pipeline.config.sections import Config
 
 __all__ = ["command"]
@@ -104,11 +106,16 @@ def command(
             ]
     finally:
         progress.close()
+    return _told(every, quiet=display.quiet or display.as_json)
+
+
+def _told(every: Sequence[MappedChanges], *, quiet: bool) -> int:
+    """Say what was made, of one area or of several; the exit code."""
     for done in every:
         if done.report.status in ("failed", "partial"):
             status = "skipped" if done.report.left_out else done.report.status
             echo(f"geoseg: {done.report.scene}: {status}: {done.report.reason}", err=True)
-        if done.document and not display.quiet and not display.as_json:
+        if done.document and not quiet:
             _show(done.document, done.folder)
     left_out = [done.report.left_out for done in every]
     failed = any(done.report.status in ("failed", "partial") and not done.report.left_out for done in every)
@@ -129,28 +136,27 @@ def _mosaics(dates: tuple[str, ...], model: AnyModel, config: Config, out: Path,
     progress = progress_for(as_json=display.as_json, quiet=display.quiet)
     try:
         with workers_for(config) as open_workers:
-            done = changes_of_mosaics(scenes, model, config, out, zones=zones, open_workers=open_workers, progress=progress)
+            every = changes_of_mosaics(scenes, model, config, out, zones=zones, open_workers=open_workers, progress=progress)
     finally:
         progress.close()
-    for report in done.reports:
+    for report in [report for done in every for report in done.reports]:
         if report.status in ("failed", "partial") or report.left_out:
             echo(f"geoseg: {report.scene}: {report.status}: {report.reason}", err=True)
-    if done.changes is not None and not display.quiet and not display.as_json:
-        _show(done.changes.document, done.changes.folder)
-    return 1 if done.changes is None or any(report.status == "partial" for report in done.reports) else 0
+    for done in every:
+        if done.changes is not None and not display.quiet and not display.as_json:
+            _show(done.changes.document, done.changes.folder)
+    failed = any(report.status in ("failed", "partial") for done in every for report in done.reports)
+    return 1 if failed or all(done.changes is None for done in every) else 0
 
 
 def _compare(dates: tuple[str, ...], config: Config, out: Path, zones: str | None, *, dry_run: bool, quiet: bool) -> int:
     """Compare ready class maps; the exit code."""
     from geoseg.errors import ConfigError
-    from pipeline.changes.from_classes import changes_from_classes
+    from pipeline.changes.from_classes import changes_by_area
 
     if dry_run:
         raise ConfigError("--dry-run: shows what a network will do, and ready class maps need none; leave one of them out")
-    done = changes_from_classes(dates, config, out, zones=zones)
-    if not quiet:
-        _show(done.document, done.folder)
-    return 0
+    return _told(changes_by_area(dates, config, out, zones=zones), quiet=quiet)
 
 
 def _show(document: ChangesDocument, folder: Path) -> None:

@@ -113,7 +113,7 @@ class ChunkPlugin(WorkerPlugin):
             replace(
                 plan,
                 scene=plan.scene.with_clouds(
-                    lambda clouds: clouds.with_network(lambda network: replace(network, threads=threads, device=device))
+                    lambda clouds: clouds.with_network(lambda network: replace(network, device=device)).with_threads(threads)
                 ),
                 threads=threads,
                 device=device,

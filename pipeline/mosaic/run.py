@@ -28,7 +28,7 @@ from pipeline.mosaic.lattice import Lattice
 from pipeline.mosaic.planning import SceneSettings, plan_mosaic, plan_scene
 from pipeline.mosaic.results import SceneResult
 from pipeline.mosaic.scene_index import KnownScenes, write_scenes
-from pipeline.mosaic.scenes import Given, LeaveOut, PlacedScene, in_order, survey
+from pipeline.mosaic.scenes import Given, PlacedScene, in_order, survey
 from pipeline.mosaic.store import PlannedMosaic
 from pipeline.mosaic.utm_zones import by_zones, jobs_by_area
 from pipeline.mosaic.zone_maps import clear_others, join_maps, joined_links, refuse_others, report_of_all
@@ -143,7 +143,7 @@ def mosaic_or_report(
     job: SceneJob,
     progress: Progress,
     open_workers: OpenWorkers,
-    left_out: LeaveOut | None = None,
+    look: Callable[[], Sequence[Given]],
     lattice: Lattice | None = None,
 ) -> SceneReport:
     """Map scenes of one CRS as one; whatever is raised is reported.
@@ -152,7 +152,7 @@ def mosaic_or_report(
         job: See ``jobs_by_area``.
         progress: Is told of what happens.
         open_workers: Makes what does the chunks.
-        left_out: Is told of scenes that can't be used; without it they are refused.
+        look: Opens the scenes, see ``survey``.
         lattice: That of another mosaic that this one is to lie on.
 
     Raises:
@@ -160,13 +160,7 @@ def mosaic_or_report(
         ConfigError: The settings can't work for any scene.
         ModelError: The model can't be used.
     """
-
-    def make() -> SceneReport:
-        known = KnownScenes([job.folder.parent], job.config, job.model)
-        given = survey(job.ref.later, job.config, job.model.card, left_out, known.given)
-        return _mapped(job, given, progress, open_workers, lattice)
-
-    return _or_report(job, make)
+    return _or_report(job, lambda: _mapped(job, look(), progress, open_workers, lattice))
 
 
 def _or_report(job: SceneJob, make: Callable[[], SceneReport]) -> SceneReport:

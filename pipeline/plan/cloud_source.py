@@ -115,7 +115,7 @@ def _model(scene: Scene, name: str, config: Config, known: Mapping[str, int]) ->
     if name == S2CLOUDLESS:
         if config.scene.cloud_classes:
             raise ConfigError(f"scene.cloud_classes: {S2CLOUDLESS} knows clouds only; leave it out")
-        return trees_of(scene)
+        return trees_of(scene, config.infer.threads)
     model = load_model(name)
     card = model.card
     refuse_values(card, "scene.clouds", "give a model whose classes are clouds and clear ground")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -32,7 +33,18 @@ from pipeline.config.sections import Config, DatesConfig
 from pipeline.plan.cloud_source import NAME, name_of_date, with_clouds
 from pipeline.plan.coregister import figure_of, light_of, refuse_far, registration_of
 
-__all__ = ["OpenedDates", "by_date", "changes_of", "dates_of", "facts_of", "names_of", "open_dates"]
+__all__ = [
+    "OpenedDates",
+    "by_date",
+    "changes_of",
+    "check_order",
+    "check_twice",
+    "dates_of",
+    "facts_of",
+    "names_of",
+    "open_dates",
+    "same_bytes",
+]
 
 NONE = "none"
 LEAST_SHIFT_PX = 0.1
@@ -132,7 +144,7 @@ def open_dates(ref: SceneRef, card: Card, options: OpenOptions, settings: Config
     given = by_date(config.acquired, count, "acquired")
     scenes = [open_scene(one.paths, ref.name, options, band_names=one.band_names, told=one.told) for one in (ref, *ref.later)]
     scenes = [replace(scene, acquired=date or scene.acquired) for scene, date in zip(scenes, given, strict=True)]
-    _check_order(scenes)
+    check_order([(scene.path, scene.acquired) for scene in scenes])
     names = list(dict.fromkeys(name.rpartition("@")[0] for name in card.bands)) if several else list(card.bands)
     wanted = [choose_bands(scene, names, settings.scene.bands) for scene in scenes]
     clouded, hiding = _with_clouds(ref, align(scenes), settings, [dict(zip(names, some, strict=True)) for some, _ in wanted])
@@ -142,7 +154,8 @@ def open_dates(ref: SceneRef, card: Card, options: OpenOptions, settings: Config
         for scene, mask in zip(clouded, masks, strict=True)
     ]
     said = [note for scene in aligned for note in notes_of_masks(scene)]
-    notes = [note for _, some in wanted for note in some] + said + hiding + _same_bytes(ref, options.sign)
+    copies = same_bytes([(one.paths[0], _mark(one, options.sign)) for one in (ref, *ref.later)])
+    notes = [note for _, some in wanted for note in some] + said + hiding + copies
     registrations: list[Registration] = []
     lines: list[Lines | None] = [None] * count
     for number in range(1, count):
@@ -217,15 +230,30 @@ def _registered(
     return scene, found, (f"{label}: lies {found.distance:.2f} px off the first date ({figure}){why}",)
 
 
-def _same_bytes(ref: SceneRef, sign: str | None) -> list[str]:
-    """A copy of a date is no other date."""
+def _mark(ref: SceneRef, sign: str | None) -> str:
+    return fingerprint(ref.paths, times=False, signers=dict.fromkeys(ref.paths, Signer.of(sign, ref.told)))
+
+
+def same_bytes(dates: Sequence[tuple[str, str]]) -> list[str]:
+    """A sentence where a date is a copy of another one, which is no other date: of each, its path and its fingerprint."""
     known: dict[str, str] = {}
-    for one in (ref, *ref.later):
-        mark = fingerprint(one.paths, times=False, signers=dict.fromkeys(one.paths, Signer.of(sign, one.told)))
+    for path, mark in dates:
         if mark in known:
-            return [f"{shown(one.paths[0])}: holds the same bytes as {shown(known[mark])}, so that nothing can have changed"]
-        known[mark] = one.paths[0]
+            return [f"{shown(path)}: holds the same bytes as {shown(known[mark])}, so that nothing can have changed"]
+        known[mark] = path
     return []
+
+
+def check_twice(inputs: Sequence[str], places: Sequence[Sequence[str]]) -> None:
+    """Refuse dates that are the same files: of each, what was given, and its files.
+
+    Raises:
+        ConfigError: Two are.
+    """
+    real = [tuple(path if is_remote(path) else os.path.realpath(path) for path in paths) for paths in places]
+    for number, place in enumerate(real):
+        if place in real[:number]:
+            raise ConfigError(f"inputs: {inputs[number]} is given twice; two dates are two files")
 
 
 def by_date(given: Sequence[str] | None, count: int, key: str) -> list[str | None]:
@@ -241,13 +269,18 @@ def by_date(given: Sequence[str] | None, count: int, key: str) -> list[str | Non
     return [None if text.lower() == NONE else text for text in given]
 
 
-def _check_order(scenes: Sequence[Scene]) -> None:
-    known = [(scene.acquired, scene) for scene in scenes if scene.acquired is not None]
-    for (before, one), (after, other) in itertools.pairwise(known):
+def check_order(dates: Sequence[tuple[str, str | None]]) -> None:
+    """Refuse dates of which one is older than the one before: of each, its path and its day.
+
+    Raises:
+        ConfigError: One is.
+    """
+    known = [(path, day) for path, day in dates if day is not None]
+    for (one, before), (other, after) in itertools.pairwise(known):
         # A day without a time is compared by day.
         length = min(len(before), len(after))
         if after[:length] < before[:length]:
             raise ConfigError(
-                f"{other.path} ({after}) is older than {one.path} ({before}); give the dates in their order, or say them with "
-                "--acquired"
+                f"{shown(other)} ({after}) is older than {shown(one)} ({before}); give the dates in their order, or say them "
+                f"with {setting('acquired')}"
             )

@@ -20,11 +20,13 @@ from pipeline.files.atomic import refuse_link
 from pipeline.files.index import IndexEntry
 from pipeline.watch.row import COLUMNS, Row, entries_of, is_row, rows_of_reports
 
-__all__ = ["LEDGER", "VERSION", "BrokenLedgerError", "Ledger", "open_ledger", "read_fact", "read_ledger"]
+__all__ = ["LEDGER", "SOURCES", "VERSION", "BrokenLedgerError", "Ledger", "open_ledger", "read_fact", "read_ledger"]
 
 log = logging.getLogger(__name__)
 
 LEDGER = ".geoseg-ledger.sqlite"
+SOURCES = "sources"
+"""Name of the fact that holds the sources that were listed before."""
 BUSY_S = 30.0
 # Version 0 is that of the first release, which had no number.
 STEPS = (

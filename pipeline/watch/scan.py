@@ -22,23 +22,22 @@ from geoseg.scenes.sources import Refused
 from geoseg.transient import passing
 from pipeline.config.sections import Config
 from pipeline.files.index import INDEX, IndexEntry, write_collection, write_index
-from pipeline.files.lock import exclusive
 from pipeline.files.scene_record import SceneRecord
 from pipeline.infer.workers import OpenWorkers
 from pipeline.mosaic.zone_maps import is_map_of, joined_links
 from pipeline.publish.folder_page import write_folder_page
 from pipeline.publish.report import SceneReport
-from pipeline.segment.folder import LOCK, check_out, clear_above, segment_or_report
+from pipeline.segment.folder import clear_above, segment_or_report
 from pipeline.segment.planned import SceneJob
 from pipeline.segment.progress import Progress, Quiet, Stoppable
-from pipeline.watch.ledger import Ledger, open_ledger
+from pipeline.watch.ledger import SOURCES, Ledger, open_ledger
 from pipeline.watch.left import note_left
 from pipeline.watch.looking import Away, look
 from pipeline.watch.made_with import MadeWith, made_with
 from pipeline.watch.ready import Told, map_ready, map_together
 from pipeline.watch.row import Row
 from pipeline.watch.source import Found
-from pipeline.watch.status import StatusWriter
+from pipeline.watch.status import StatusWriter, held
 from pipeline.watch.together import find_mosaic, without_mosaic
 from pipeline.watch.webhook import notify, webhook_address
 from pipeline.watch.work import PROCESS, REPAIR, Work, after, find_work
@@ -47,8 +46,8 @@ __all__ = ["Scan", "Work", "begin_scan", "find_work", "scan_once", "scene_config
 
 log = logging.getLogger(__name__)
 
-STALE, SOURCES = "stale", "sources"
-"""Facts of the ledger: ``index.json`` says something else; the sources that were listed before."""
+STALE = "stale"
+"""Fact of the ledger: ``index.json`` says something else."""
 
 
 class Scan:
@@ -216,9 +215,8 @@ def begin_scan(
     """
     if config.watch.webhook:
         webhook_address(config.watch.webhook)
-    check_out(out)
     status = status or StatusWriter(out)
-    with exclusive(out / LOCK), open_ledger(out) as ledger, status.scanning():
+    with held(out, status), open_ledger(out) as ledger, status.scanning():
         # As digests: what is secret in an address can't be known in all cases.
         known = (ledger.fact(SOURCES) or "").split("\n")
         seen = look(sources, config, [source for source in sources if _mark(source) in known])

@@ -21,15 +21,19 @@ from typing import Self
 
 import geoseg
 from geoseg.documents import read_json, read_text
+from geoseg.errors import ConfigError, ModelError
+from pipeline.files.lock import exclusive
+from pipeline.segment.folder import LOCK, check_out, unmade
 from pipeline.segment.outcome import first_line
 from pipeline.watch.backoff import stamp
+from pipeline.watch.ledger import LEDGER, SOURCES, read_fact
 from pipeline.watch.looking import Away
 from pipeline.watch.prometheus import HEADER, exposition
 from pipeline.watch.row import Row
 from pipeline.watch.status_document import Disk, ScanStatus, StatusDocument
 from pipeline.watch.work import Work
 
-__all__ = ["FORMAT", "STATUS_JSON", "STATUS_PROM", "StatusWriter", "read_status"]
+__all__ = ["FORMAT", "STATUS_JSON", "STATUS_PROM", "StatusWriter", "held", "read_status"]
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +65,9 @@ class StatusWriter:
         self._scan: ScanStatus = {"started": None, "finished": None, "seconds": None, "result": None, "reason": None}
         self.away: tuple[Away, ...] = ()
         """Sources that did not answer at the last look."""
+        self._withdrawn = False
         earlier = read_status(out)
+        self._first = earlier is None
         self._good = None if earlier is None else _number(earlier.get("last_good_scan_at"))
         self._seconds: dict[str, float] = defaultdict(float)
         self._mapped = 0
@@ -189,9 +195,18 @@ class StatusWriter:
 
     def write(self) -> None:
         """Write both files; where that fails it is said once."""
+        if self._withdrawn:
+            return
         document = self.document()
         self._replace(STATUS_JSON, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
         self._replace(STATUS_PROM, exposition(document))
+
+    def withdraw(self) -> None:
+        """Take back what was written, where nothing was there before, and write nothing more: nothing has begun."""
+        self._withdrawn = True
+        for path in (self._out / STATUS_JSON, self._out / STATUS_PROM) if self._first else ():
+            if _is_ours(path):
+                path.unlink(missing_ok=True)
 
     def _replace(self, name: str, text: str) -> None:
         path, part = self._out / name, self._out / f".{name}.{os.getpid()}.{threading.get_ident()}.tmp"
@@ -234,6 +249,27 @@ class StatusWriter:
     def _beat(self, stop: threading.Event) -> None:
         while not stop.wait(BEAT_S):
             self.write()
+
+
+@contextmanager
+def held(out: Path, status: StatusWriter) -> Iterator[None]:
+    """Hold an output folder for a scan. A first one that can't look at its sources as they are written leaves nothing there.
+
+    Raises:
+        OutputError: It can't be written, or another run is active there.
+    """
+    made = not out.exists()
+    check_out(out)
+    with unmade(out, made=made), exclusive(out / LOCK):
+        ledger = out / LEDGER
+        first = not ledger.exists()
+        try:
+            yield
+        except (ConfigError, ModelError):
+            if first and read_fact(out, SOURCES) is None:
+                status.withdraw()
+                ledger.unlink(missing_ok=True)
+            raise
 
 
 def read_status(out: Path) -> StatusDocument | None:

@@ -60,6 +60,10 @@ def test_each_scene_of_a_stream_is_compared_with_the_one_before(tmp_path: Path) 
     again = compare_stream([str(inbox)], str(model.path), str(out), config)
     assert {one["status"] for one in again} == {"skipped"}
     assert [one["classes"] for one in again] == [one["classes"] for one in found]
+    # Of an area that no pair touches nothing is made, and nothing has failed.
+    west, north = TRANSFORM @ (901, 1)
+    away = Config.parse({"area": {"aoi": f"{UTM}:{west},{north - 50},{west + 50},{north}"}, "dates": {"coregister": "off"}})
+    assert compare_stream([str(inbox)], str(model.path), str(tmp_path / "away"), away) == []
 
 
 def test_buildings_are_graded_as_a_flow(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,6 +57,32 @@ def test_composites_follow_their_source(write_raster: WriteRaster, identity_mode
     with rasterio.open(tmp_path / "out" / "composites" / "composite_2020.tif") as image:
         assert (image.read(1) == 1).all()
     assert composite_scenes(*args[:3]) == [str(tmp_path / "out" / "composites" / f"{name}.tif") for name in names]
+
+
+def test_maps_of_periods_that_have_gone_are_taken_away(write_raster: WriteRaster, identity_model: Model, tmp_path: Path) -> None:
+    """Once all others are mapped; what somebody has changed in them stays, and so do maps of anything else."""
+    from flows.composite import composite_scenes
+    from pipeline.config.sections import Config
+
+    for when, value in (("2019-05-01", 1), ("2020-05-01", 2)):
+        write_raster(np.full((70, 80), value, np.uint8), f"s_{when}.tif")
+    out, names = tmp_path / "out", ["composite_2019", "composite_2020"]
+    config = Config.parse({"composite": {"period": "year", "method": "median"}})
+    args = ([str(tmp_path / "in")], str(out), config, str(identity_model.path))
+    composite_scenes(*args)
+    write_raster(np.full((70, 80), 1, np.uint8), "other.tif").rename(tmp_path / "other.tif")
+    geoseg.segment(tmp_path / "other.tif", model=identity_model.path, out=out)
+    (tmp_path / "in" / "s_2019-05-01.tif").unlink()
+    page = out / names[0] / "report.html"
+    page.write_text("somebody's own")
+    (out / names[0] / "notes.txt").write_text("of somebody, too")
+    assert [entry["scene"] for entry in composite_scenes(*args)] == names[1:]
+    kept = {path.name.partition(".kept-")[0]: path.read_text() for path in (out / names[0]).iterdir()}
+    assert kept == {"report.html": "somebody's own", "notes.txt": "of somebody, too"}
+    index = json.loads((out / "index.json").read_text())["scenes"]
+    assert {entry["scene"] for entry in index} == {"composite_2020", "other"}
+    assert (out / "other" / "classes.tif").is_file()
+    assert sorted(path.name for path in (out / "composites").glob("composite_????.tif")) == ["composite_2020.tif"]
 
 
 def test_a_deployment_composes_what_it_may_read(

@@ -299,6 +299,42 @@ def test_scans_that_map_several_areas_do_what_the_command_does(
     assert scan(*args) == []
 
 
+def test_a_scene_outside_of_the_area_is_complete_without_a_map(
+    write_raster: WriteRaster, identity_model: Model, tmp_path: Path, webhook: tuple[str, list[dict[str, Any]]]
+) -> None:
+    """As the command skips it: no run of it fails, and what says so is its sentence."""
+    from prefect.client.orchestration import get_client
+
+    from flows.pages.page_links import page_key
+    from flows.scan import scan
+    from pipeline.config.sections import Config
+
+    for number in range(2):
+        write_raster(patchy(70, 80, 3, number), f"{number}.tif", transform=TRANSFORM @ Affine.translation(500 * number, 0))
+    near, far = (TRANSFORM @ corner for corner in ((10, 10), (60, 50)))
+    area = {"aoi": f"{UTM}:{near[0]},{far[1]},{far[0]},{near[1]}"}
+    config = Config.parse({"watch": {"settle": "0s", "webhook": webhook[0]}, "area": area, "grid": {"tile": 64}})
+    out = tmp_path / "out"
+    failed = _states_of_tasks().count(("plan", "Failed"))
+    state = scan([str(tmp_path / "in")], str(identity_model.path), str(out), config, return_state=True)
+    assert state.is_completed(), state.message
+    found = {entry["scene"]: (entry["status"], entry["reason"]) for entry in state.result()}
+    command = ["segment", tmp_path / "in", "-m", identity_model.path, "-o", tmp_path / "cli", "--tile", "64", "-q"]
+    assert call_cli([*command, "--aoi", area["aoi"]]).returncode == 0
+    listed = json.loads((tmp_path / "cli" / "index.json").read_text())["scenes"]
+    assert found == {entry["scene"]: (entry["status"], entry["reason"]) for entry in listed}
+    assert (found["0"][0], found["1"][0]) == ("done", "skipped")
+    assert _statuses(out) == _statuses(tmp_path / "cli")
+    with get_client(sync_client=True) as client:
+        (run,) = [one for one in client.read_flow_runs(limit=200) if one.parameters.get("out") == str(out) and one.name == "1"]
+    assert (run.state.type.value, run.state.name, run.state.message) == ("COMPLETED", "Outside", found["1"][1])
+    assert _states_of_tasks().count(("plan", "Failed")) == failed
+    assert {(message["scene"], message["event"]) for message in webhook[1]} == {(name, "flow.completed") for name in "01"}
+    page = [artifact.data for artifact in _artifacts() if artifact.key == page_key("scan", out)][-1]
+    assert "No scene needs you" in page
+    assert [line.split("|")[2].strip() for line in page.splitlines() if line.startswith("| 1 ")] == ["skipped"]
+
+
 def test_the_flow_of_a_scene_maps_each_area_or_the_one_that_is_named(
     write_raster: WriteRaster, identity_model: Model, tmp_path: Path, areas: Path
 ) -> None:

@@ -282,7 +282,7 @@ def test_a_loss_of_zero_is_told_where_nothing_was_compared(tmp_path: Path) -> No
         return tmp_path / name
 
     first = write("m_2015-01-01.tif", codes)
-    second = write("m_2020-01-01.tif", codes)
+    second = write("m_2020-01-01.tif", np.where(np.indices(codes.shape).sum(axis=0) == 0, 1 - codes, codes).astype(np.uint8))
     hidden = write("h_2020-01-01.tif", np.full_like(codes, 9), nodata=9)
     for of, later, said in (
         ("1", hidden, "no pixel is known at two dates, so that nothing was compared"),
@@ -311,7 +311,11 @@ def test_what_means_nothing_here_is_one_sentence(maps: list[Path], tmp_path: Pat
         ([*maps], "give either a model, or ready class maps"),
         ([maps[0], "--from-classes"], "1 class map; give at least two"),
         ([*maps, "--from-classes", "--of", "water"], "has no class 'water'; it has 0 other, 1 forest"),
-        ([maps[0], maps[0], "--from-classes"], "two of the dates are the same"),
+        ([maps[0], maps[0], "--from-classes"], "is given twice; two dates are two files"),
+        ([maps[0], maps[0].parent, "--from-classes"], "is given twice; two dates are two files"),
+        ([maps[1], maps[0], "--from-classes"], "(2015-07-01) is older than"),
+        ([*maps, "--from-classes", "--acquired", "2020-01-01,2019-12-31"], "(2019-12-31) is older than"),
+        ([*maps, "--from-classes", "--acquired", "2020-01-01,2020-01-01"], "two of the dates are the same"),
     ):
         done = call_cli(["deforestation", *args, *out])
         assert (done.returncode, said in done.stderr) == (2, True), done.stderr
@@ -323,3 +327,11 @@ def test_what_means_nothing_here_is_one_sentence(maps: list[Path], tmp_path: Pat
     assert call_cli(args).returncode == 0
     assert (folder / "run.json").stat().st_mtime_ns == before
     assert "--overwrite" in call_cli([*args, "--min-area", "1ha"]).stderr
+    # A copy of a date is no other date, as of images.
+    copy = Path(shutil.copy(maps[0], tmp_path / "copy.tif"))
+    for beside in maps[0].parent.glob("classes.tif.*"):
+        shutil.copy(beside, tmp_path / f"copy.tif{beside.name.removeprefix('classes.tif')}")
+    done = call_cli(["deforestation", maps[0], copy, "--from-classes", "--acquired", "2015,2020", "-o", tmp_path / "copies"])
+    assert done.returncode == 0, done.stderr
+    assert "holds the same bytes as" in done.stderr
+    assert "holds the same bytes as" in next((tmp_path / "copies").rglob("report.html")).read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.machinery
 import json
 import pickle
+import subprocess
 import sys
 import types
 from collections.abc import Callable
@@ -36,7 +37,7 @@ from pipeline.plan.make import make_plan
 from pipeline.publish.report import SceneReport
 from pipeline.segment.progress import Quiet
 from pipeline.segment.run import segment_scene
-from tests.support import TRANSFORM, UTM, call_cli, contents, patchy, save
+from tests.support import LIMIT_S, TRANSFORM, UTM, call_cli, contents, patchy, save
 
 SHAPE = 420, 530
 GRID = {"tile": 64, "halo": 16}
@@ -366,7 +367,8 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[NDArray[Any]], NDArra
     taken: list[tuple[int, ...]] = []
 
     class Detector:
-        def get_cloud_probability_maps(self, data: NDArray[Any]) -> NDArray[Any]:
+        def get_cloud_probability_maps(self, data: NDArray[Any], num_threads: int) -> NDArray[Any]:
+            assert num_threads > 0
             taken.append(data.shape)
             assert data.shape[-1] == 10
             return np.asarray(data[..., 1], np.float32)
@@ -463,6 +465,40 @@ def test_the_classifier_of_s2cloudless_is_that_of_its_package(tmp_path: Path, of
     count = ndimage.convolve(np.ones(shape), disk, mode="constant")
     above = ndimage.convolve(np.rint(1e4 * probability[0]), disk, mode="constant") > 4e3 * count
     np.testing.assert_array_equal(found, ndimage.distance_transform_edt(~above) <= 11)
+
+
+THREADS = """
+import os, sys
+from dataclasses import replace
+import numpy as np
+from geoseg.inference.cloud_models import trees_of
+from geoseg.inference.reading import clouds_of
+from geoseg.scenes.clouds import Clouds
+from geoseg.scenes.opening import open_scene
+from geoseg.scenes.scene import OpenOptions
+from geoseg.windows import Window
+
+scene = open_scene([sys.argv[1]], "one", OpenOptions())
+clouds = Clouds(source=trees_of(scene), name="s2cloudless").with_threads(int(sys.argv[2]))
+hidden = clouds_of(replace(scene, clouds=clouds))
+import lightgbm
+before = len(os.listdir("/proc/self/task"))
+mask = hidden.read(Window.of((scene.height, scene.width)))
+print(len(os.listdir("/proc/self/task")) - before, int(mask.sum()))
+"""
+
+
+def test_the_classifier_of_s2cloudless_takes_the_threads_that_it_is_given(tmp_path: Path) -> None:
+    pytest.importorskip("s2cloudless")
+    blue = np.full((150, 170), 900, np.uint16)
+    blue[20:90, 30:120] = 9000
+    path = sentinel(tmp_path / "S2_L1C.tif", blue)
+    told = []
+    for count in (1, 3):
+        command = [sys.executable, "-c", THREADS, str(path), str(count)]
+        told.append(subprocess.run(command, capture_output=True, text=True, check=True, timeout=LIMIT_S))
+    (alone, mask), (more, other) = (one.stdout.split() for one in told)
+    assert (int(more) - int(alone), mask) == (2, other)
 
 
 @pytest.mark.parametrize("name", ["s2_adwp", "l8_002053_patch192"])

@@ -6,13 +6,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
+import shapely
 from support import TRANSFORM, UTM, call_cli, patchy, save
 
 import geoseg
 from geoseg.models.model_folder import Model
+from geoseg.scenes.names import folder_name
 
 SHAPE = 300, 400
 GIVEN: dict[str, Any] = {"acquired": ("2015-07-01", "2020-07-01"), "tile": 96, "halo": 0, "chunk": 256, "formats": ("gpkg",)}
@@ -144,15 +147,72 @@ def test_more_scenes_of_a_date_give_the_changes_of_all_at_once(
     assert again.status == "skipped"
 
 
+def test_each_area_of_a_column_has_the_changes_of_that_area_alone(
+    scenes: dict[str, list[Path]], model: Model, tmp_path: Path
+) -> None:
+    """Of mosaics and of ready maps; an area that the scenes do not touch is told and leaves nothing."""
+    boxes = {"north": (20, 10, 300, 120), "far": (9000, 0, 9010, 10), "a/b": (150, 100, 380, 290)}
+    shapes = [shapely.box(*(TRANSFORM @ (a, d)), *(TRANSFORM @ (c, b))) for a, b, c, d in boxes.values()]
+    areas = geopandas.GeoDataFrame({"label": list(boxes)}, geometry=shapes, crs=UTM)
+    areas.to_file(tmp_path / "areas.gpkg")
+    args = [tmp_path / name for name in PIECES], tmp_path / "out"
+    column: dict[str, Any] = {"aoi": tmp_path / "areas.gpkg", "aoi_column": "label"}
+    one, none, other = geoseg.deforestation(args[0], model=model.path, mosaic=True, out=args[1], **GIVEN, **column)
+    assert (one.status, none.status, other.status) == ("done", "failed", "done")
+    assert "area of interest" in str(none.reason)
+    assert {path.name for path in args[1].iterdir() if path.is_dir()} == {"north", folder_name("a/b")}
+    ready = geoseg.segment([files[0] for files in scenes.values()], model=model.path, out=tmp_path / "ready", halo=0, tile=96)
+    maps = [map_.folder for map_ in sorted(ready, key=lambda map_: map_.name, reverse=True)]
+    given = {"acquired": GIVEN["acquired"], "formats": GIVEN["formats"]}
+    of_maps = geoseg.deforestation(maps, from_classes=True, out=tmp_path / "of-maps", **given, **column)
+    assert [map_.status for map_ in of_maps] == ["done", "failed", "done"]
+    for label, found, compared in (("north", one, of_maps[0]), ("a/b", other, of_maps[2])):
+        areas[areas["label"] == label].to_file(tmp_path / "area.gpkg")
+        own: dict[str, Any] = {"aoi": tmp_path / "area.gpkg", "out": tmp_path / f"own-{folder_name(label)}", **GIVEN}
+        alone = geoseg.deforestation(args[0], model=model.path, mosaic=True, **own)
+        assert found.name == f"{folder_name(label)}/{alone.name}"
+        for name in ("classes.tif", "confidence.tif"):
+            np.testing.assert_array_equal(changed(found.folder, name), changed(alone.folder, name))
+        assert found.polygons().geometry.geom_equals(alone.polygons().geometry).all()
+        assert found.areas == compared.areas | {"no data": found.areas["no data"]}
+    assert call_cli(["verify", args[1]]).returncode == 0
+    again = geoseg.deforestation(args[0], model=model.path, mosaic=True, out=args[1], **GIVEN, **column)
+    assert [map_.status for map_ in again] == ["skipped", "failed", "skipped"]
+    told = call_cli(
+        [
+            "deforestation",
+            *maps,
+            "--from-classes",
+            "--aoi",
+            tmp_path / "areas.gpkg",
+            "--aoi-column",
+            "label",
+            "-o",
+            tmp_path / "cli",
+        ]
+    )
+    assert told.returncode == 0, told.stderr
+    assert "geoseg: far: skipped: " in told.stderr
+
+
 def test_what_has_no_meaning_is_refused(scenes: dict[str, list[Path]], model: Model, tmp_path: Path) -> None:
     args = ["deforestation", tmp_path / "before", tmp_path / "after", "-m", model.path, "--mosaic", "-o", tmp_path / "out", "-q"]
     for more, sentence in (
         (["--radiometry", "pif"], "has no meaning for mosaics"),
         (["--of", "water"], "has no class 'water', but other, forest"),
         (["--acquired", "2015-07-01,2015-07-01"], "two of the dates are the same"),
+        (["--acquired", "2015-07-01,2014-07-01"], "date 2 (2014-07-01) is older than date 1 (2015-07-01)"),
     ):
         told = call_cli([*args, *more])
         assert told.returncode == 2
         assert sentence in told.stderr
-    assert len(scenes) == 2
+    assert call_cli([*args[:2], tmp_path / "before" / "*.tif", *args[3:]]).stderr.endswith("two dates are two files\n")
+    # Of what the scenes say of their dates, before any is mapped.
+    for files, day in zip(scenes.values(), ("2020-07-01", "2015-07-01"), strict=True):
+        for path in files[1:]:
+            with rasterio.open(path, "r+") as dataset:
+                dataset.update_tags(ACQUISITION_DATE=day)
+    told = call_cli(args)
+    assert told.returncode == 2
+    assert "(2015-07-01) is older than" in told.stderr
     assert not (tmp_path / "out").exists()

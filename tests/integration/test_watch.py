@@ -454,6 +454,27 @@ def test_a_source_that_goes_is_waited_for(
     assert watching(lambda: (tmp_path / "in").rename(tmp_path / "away") and None, lambda: None, back)[-1] == {"b": "done"}  # type: ignore[func-returns-value]
 
 
+@pytest.mark.parametrize("more", [[], ["--once"], ["--aoi", "gone.gpkg"]])
+def test_a_source_that_was_never_there_leaves_nothing(more: list[str], identity_model: Model, tmp_path: Path) -> None:
+    """Neither a folder that was made for it, nor anything in one that was there; what a watch has begun stays."""
+    there, begun = tmp_path / "there", tmp_path / "begun"
+    there.mkdir()
+    (there / "of-somebody.txt").write_text("x")
+    (tmp_path / "in").mkdir()
+    source = tmp_path / "in" if "--aoi" in more else tmp_path / "nowhere"
+    for out in (tmp_path / "out", there):
+        done = call_cli(["watch", source, "-m", identity_model.path, "-o", out, *more])
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    assert [path.name for path in there.iterdir()] == ["of-somebody.txt"]
+    assert call_cli(["watch", tmp_path / "in", "-m", identity_model.path, "-o", begun, "--once"]).returncode == 0
+    files = sorted(path.name for path in begun.iterdir())
+    assert ".geoseg-ledger.sqlite" in files
+    assert call_cli(["watch", source, "-m", identity_model.path, "-o", begun, *more]).returncode == 2
+    assert sorted(path.name for path in begun.iterdir()) == files
+
+
 def test_a_ledger_that_breaks_is_made_anew(
     write_raster: WriteRaster, watching: Callable[..., list[dict[str, str]]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
