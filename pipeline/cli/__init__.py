@@ -51,7 +51,7 @@ COMMANDS = {
 
 
 GARBAGE = 20_000
-"""Objects that are made before garbage in circles is looked for, instead of 700: modules make a hundred thousand, none of it that."""
+"""Objects made before garbage in circles is looked for, instead of 700: modules make a hundred thousand, none of it that."""
 
 
 class Terminated(BaseException):
