@@ -96,7 +96,9 @@ def vectorize(
             spool.write(kept.block, kept.batches)
         run = partial(ordered, pool, limit=options.threads)
         unite, most = None if origins is None else origins.united, options.max_vertices
-        for joined in join_parts(grid, dict(sorted(index.items())), parts.get, max_vertices=most, unite_origins=unite):
+        # Handed over, not lent: what is known of the parts goes as soon as it is summed up.
+        opened = ((block, index.pop(block)) for block in sorted(index))
+        for joined in join_parts(grid, dict(opened), parts.get, max_vertices=most, unite_origins=unite):
             for batches in run(lambda some: features([some], facts), cut(joined, options, run)):
                 spool.write(len(grid), batches)
     parts.close()
