@@ -41,9 +41,7 @@ def skipped(planned: PlannedScene) -> SceneReport:
     )
 
 
-def publish(
-    planned: PlannedScene, mapped: Mapped, more: MoreFiles | None = None, drawn: Drawn = lambda: None
-) -> SceneReport:
+def publish(planned: PlannedScene, mapped: Mapped, more: MoreFiles | None = None, drawn: Drawn = lambda: None) -> SceneReport:
     """Give the files their names, all together, with picture, styles, metadata and report.
 
     Args:

@@ -62,9 +62,7 @@ def test_picture_drawn_ahead_is_that_of_the_end(job: SceneJob, threads: list[str
     assert pages[0] == pages[1] > 0
 
 
-def test_run_that_goes_on_after_its_stages_draws_anew(
-    job: SceneJob, threads: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_that_goes_on_after_its_stages_draws_anew(job: SceneJob, threads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     # Killed before its end: what was drawn is of a process that is gone, and may be half a picture.
     monkeypatch.setattr("pipeline.segment.run.publish", lambda *_args, **_more: (_ for _ in ()).throw(OutputError("killed")))
     with pytest.raises(OutputError, match="killed"):
