@@ -157,12 +157,14 @@ def draw_panels(
     return Panels(photo, colors[classes], np.asarray(overlay))
 
 
-def save_panels(path: Path, panels: Panels, place: PicturePlace) -> None:
-    """Write the parts side by side as PNG."""
+def save_panels(path: Path, panels: Panels, place: PicturePlace) -> Picture:
+    """Write the parts side by side as PNG; returns the picture."""
     from PIL import Image
 
     parts = [Image.fromarray(part) for part in (panels.image, panels.classes, panels.overlay)]
-    sheet_of(parts, place).save(path, format="PNG", compress_level=2)
+    sheet = sheet_of(parts, place)
+    sheet.save(path, format="PNG", compress_level=2)
+    return sheet
 
 
 def _seen(geometries: pa.BinaryArray, place: PicturePlace) -> list[int]:

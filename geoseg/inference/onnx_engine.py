@@ -6,7 +6,7 @@ as the tile sees all that the network sees; the promise of one answer rests on i
 
 from __future__ import annotations
 
-import threading
+import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -48,7 +48,7 @@ class OnnxEngine:
         self.device = provider
         self._normalization = normalization
         self._scores = model.card.scores
-        self._local = threading.local()
+        self._buffers: list[F32] = []
         self._session = OnnxSession(model.onnx, threads=threads, seconds=tile_seconds, provider=provider)
         try:
             self._input = self._session.inputs[0].name
@@ -82,13 +82,14 @@ class OnnxEngine:
         """End what is under way soon, with Interrupted."""
         self._session.stop()
 
-    def _input_buffer(self, shape: tuple[int, ...]) -> F32:
-        """A buffer of this thread, kept from call to call."""
-        buffer: F32 | None = self._local.__dict__.get("buffer")
-        size = int(np.prod(shape))
-        if buffer is None or buffer.size < size:
-            buffer = self._local.buffer = np.empty(size, np.float32)
-        return buffer[:size].reshape(shape)
+    def _input_buffer(self, size: int) -> F32:
+        """A buffer that no thread uses, of so many numbers or more."""
+        try:
+            # The one that was given back last is in the processor's cache; there are as many as threads that are here at once.
+            buffer = self._buffers.pop()
+        except IndexError:
+            return np.empty(size, np.float32)
+        return buffer if buffer.size >= size else np.empty(size, np.float32)
 
     def scores(self, batch: TileBatch) -> F32:
         """Scores (N, K, H, W) of whole tiles."""
@@ -96,11 +97,18 @@ class OnnxEngine:
 
     def channels(self, batch: TileBatch) -> F32:
         """All that the network gives (N, K + R, H, W)."""
-        image = self._input_buffer((len(batch.data), batch.data[0].shape[0], *batch.shape))
+        shape = (len(batch.data), batch.data[0].shape[0], *batch.shape)
+        size = math.prod(shape)
+        buffer = self._input_buffer(size)
+        image = buffer[:size].reshape(shape)
         for data, valid, out in zip(batch.data, batch.valid, image, strict=True):
             self._normalization.apply(data, valid, out)
         share = image.shape[0] * image.shape[2] * image.shape[3] / TILE_PX**2
-        return self._session.run({self._input: image}, share=share)[0]
+        channels = self._session.run({self._input: image}, share=share)[0]
+        # Not where it failed: a run that could not be ended may still read it. Nor where the network gives what it was given.
+        if not np.may_share_memory(channels, buffer):
+            self._buffers.append(buffer)
+        return channels
 
     def classify(self, batches: Iterable[TileBatch], decision: Decision) -> Iterator[list[Classified]]:
         """Class and confidence of the kept part of each tile, batch by batch in order."""

@@ -6,13 +6,13 @@ seams (``linking``). The result is that of tracing the whole raster at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geoseg.arrays import I32, I64, U32, Bools
+from geoseg.arrays import I32, I64, U8, U32, Bools
 from geoseg.polygons import _rings
 from geoseg.polygons._regions import components
 from geoseg.polygons.block_grid import BlockGrid
@@ -25,8 +25,11 @@ __all__ = ["Joined", "OpenIndex", "Seams", "join_parts", "unite"]
 
 UniteOrigins = Callable[[I64, I64, int], I64]
 """Of the origins and the components (N,) of parts, and the number of components, the origin of each; ``Origins.united``."""
-BATCH_VERTICES = 4_000_000
-"""Polygons are joined in batches of about so many vertices; one polygon is never split over two."""
+BATCH_VERTICES, LINKED_VERTICES = 4_000_000, 1_000_000
+"""Joined polygons come in batches of about so many vertices, and rings are linked for about so many at once, a whole share of the
+first; one polygon is never split over two. Linking takes 85 bytes a vertex, a polygon 20."""
+MERGED_AT_ONCE = 4096
+"""Polygons whose histograms are added up at once; a row of one takes 800 bytes then."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +71,16 @@ class Joined:
     measures: Measures
     part: I32
     """(P,) 0, or the number from 1 of a piece of a polygon that was cut."""
+
+    @classmethod
+    def concatenate(cls, several: list[Joined]) -> Joined:
+        """All polygons of several, one after the other; these are taken out of the list."""
+        if len(several) == 1:
+            return several.pop()
+        measures, part = _concatenate([one.measures for one in several]), np.concatenate([one.part for one in several])
+        polygons = [one.polygons for one in several]
+        several.clear()
+        return cls(Polygons.concatenate(polygons), measures, part)
 
 
 def unite(grid: BlockGrid, index: Mapping[int, OpenIndex]) -> Seams:
@@ -119,20 +132,27 @@ def join_parts(
         return
     blocks = sorted(index)
     parts = _concatenate([index[b].measures for b in blocks])
-    histograms = np.concatenate([index[b].histograms for b in blocks])
     vertices = np.bincount(seams.component, np.concatenate([index[b].vertices for b in blocks]), seams.count).astype(np.int64)
-    measures = _merge(parts, histograms, seams)
+    measures = _merge(parts, [index[b].histograms for b in blocks], seams)
     if unite_origins is not None:
         measures = replace(measures, origin=unite_origins(parts.origin, seams.component, seams.count))
     order = np.argsort(measures.anchor)
-    batch_of = np.zeros(seams.count, np.int64)
-    batch_of[order] = np.cumsum(vertices[order]) // BATCH_VERTICES
-    batch_of_part = batch_of[seams.component]
+    linked_with = np.zeros(seams.count, np.int64)
+    linked_with[order] = np.cumsum(vertices[order]) // LINKED_VERTICES
+    linked_part = linked_with[seams.component]
     is_giant = vertices > max_vertices if max_vertices is not None else np.zeros(seams.count, np.bool_)
     block_of_part = np.repeat(np.array(blocks), [len(index[b].measures) for b in blocks])
-    for batch in np.unique(batch_of):
-        gathered = _gather(seams, load, np.unique(block_of_part[batch_of_part == batch]), batch_of_part == batch)
-        joined = _join_batch(grid, gathered, measures, parts, is_giant[seams.component], seams)
+    del index
+    groups = np.unique(linked_with)
+    for batch in np.unique(groups * LINKED_VERTICES // BATCH_VERTICES):
+        found: list[Joined] = []
+        for group in groups[groups * LINKED_VERTICES // BATCH_VERTICES == batch].tolist():
+            chosen = linked_part == group
+            gathered = _gather(seams, load, np.unique(block_of_part[chosen]), chosen)
+            found.append(_join_batch(grid, gathered, measures, parts, is_giant[seams.component], seams))
+            del gathered
+        # Groups follow each other in the order of ids.
+        joined = Joined.concatenate(found)
         if len(joined.polygons):
             yield joined
 
@@ -141,8 +161,8 @@ def _concatenate(measures: list[Measures]) -> Measures:
     return Measures(*(np.concatenate([getattr(m, name) for m in measures]) for name in Measures.__slots__))
 
 
-def _merge(parts: Measures, histograms: U32, seams: Seams) -> Measures:
-    """What is measured on whole polygons, from what was measured on their parts."""
+def _merge(parts: Measures, by_block: Sequence[U32], seams: Seams) -> Measures:
+    """What is measured on whole polygons, from what was measured on their parts; histograms (N, 101) are given block by block."""
     component, count = seams.component, seams.count
 
     def total(values: NDArray[np.integer]) -> I64:
@@ -153,15 +173,25 @@ def _merge(parts: Measures, histograms: U32, seams: Seams) -> Measures:
     value[component] = parts.value
     anchor = np.full(count, np.iinfo(np.int64).max)
     np.minimum.at(anchor, component, parts.anchor)
-    order = np.argsort(component, kind="stable")
-    begins = np.searchsorted(component[order], np.arange(count))
-    merged = np.add.reduceat(histograms[order].astype(np.int64), begins, axis=0)
     pixels = total(parts.pixels)
-    wanted = (merged.sum(axis=1) + 9) // 10
-    p10 = (np.cumsum(merged, axis=1) >= wanted[:, None]).argmax(axis=1).astype(np.uint8)
+    p10 = _percentiles(np.concatenate(by_block), component, count)
     # Parts are added in one order, so that the sum of areas has the same bits in every run.
     area = np.bincount(component, parts.area_m2, count).astype(np.float64)
     return Measures(value, anchor, pixels, area, total(parts.confidence_sum), p10, np.zeros(count, np.int64))
+
+
+def _percentiles(histograms: U32, component: I64, count: int) -> U8:
+    """The percent (count,) at which a tenth of the pixels of each polygon is reached, from histograms (N, 101) of its parts."""
+    order = np.argsort(component, kind="stable")
+    bounds = np.searchsorted(component[order], np.arange(count + 1))
+    p10 = np.zeros(count, np.uint8)
+    for first in range(0, count, MERGED_AT_ONCE):
+        own = bounds[first : first + MERGED_AT_ONCE + 1]
+        chosen = order[own[0] : own[-1]]
+        merged = np.add.reduceat(histograms[chosen].astype(np.int64), own[:-1] - own[0], axis=0)
+        wanted = (merged.sum(axis=1) + 9) // 10
+        p10[first : first + len(merged)] = (np.cumsum(merged, axis=1) >= wanted[:, None]).argmax(axis=1)
+    return p10
 
 
 def _gather(seams: Seams, load: Callable[[int], OpenParts], blocks: NDArray[np.integer], chosen: Bools) -> CutRings:

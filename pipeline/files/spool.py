@@ -27,7 +27,8 @@ class FeatureSpool:
         """All features, batch by batch."""
         import pyarrow as pa
 
-        with pa.memory_map(str(self.path)) as source, pa.ipc.open_stream(source) as reader:
+        # Not mapped: pages of a file that a process has mapped and read count as its memory, up to all of the file.
+        with pa.OSFile(str(self.path)) as source, pa.ipc.open_stream(source) as reader:
             yield from reader
 
     @property
@@ -35,7 +36,7 @@ class FeatureSpool:
         """Its fields."""
         import pyarrow as pa
 
-        with pa.memory_map(str(self.path)) as source, pa.ipc.open_stream(source) as reader:
+        with pa.OSFile(str(self.path)) as source, pa.ipc.open_stream(source) as reader:
             return reader.schema
 
     def codes(self) -> tuple[int, ...]:

@@ -24,7 +24,7 @@ from geoseg.instances.objects import Objects
 from geoseg.scenes.reader import Pixels
 from pipeline.files.areas import measure_codes
 from pipeline.infer.chunk_store import ChunkStore
-from pipeline.infer.freed import small_heaps
+from pipeline.infer.freed import give_back, small_heaps
 from pipeline.infer.machine import made_on
 from pipeline.infer.receipt import Receipt
 from pipeline.infer.storage import Storage
@@ -75,9 +75,11 @@ class ChunkWorker:
             member.engine.stop()
 
     def close(self) -> None:
-        """Stop, and close the files."""
+        """Stop, close the files, and let go of the networks: what they keep is most of the memory, and stages behind work on."""
         self.interrupt()
         self._reader.close()
+        self._members = []
+        give_back()
 
     def run(self, index: int) -> Receipt:
         """Read a chunk, run the network over it, and write its result.

@@ -36,6 +36,7 @@ from pipeline.plan.domain import DomainCheck
 from pipeline.plan.plan import Plan
 from pipeline.publish.folder_page import write_folder_page
 from pipeline.publish.report import SceneReport
+from pipeline.segment.drawn_ahead import DrawnAhead
 from pipeline.segment.folder import LOCK, check_out, clear_above, unmade
 from pipeline.segment.outcome import failed_scene
 from pipeline.segment.overlapped import map_scene
@@ -187,14 +188,16 @@ def _mapped(
             kept = KeptChunks(planned.work / WORK / COMBINED) if job.config.run.keep else None
             recipe = Recipe(planned.lattice, results, job.config.mosaic, kept)
             combining = partial(CombineWorkers, recipe)
-            mapped = map_scene(
-                planned,
-                lambda plan, storage, _: combining(plan, storage),
-                progress.chunk,
-                on_inferred=partial(progress.stage, "stitch and vectorize"),
-            )
-            progress.stage("publish")
-            report = publish(planned, mapped, partial(write_scenes, planned))
+            with DrawnAhead(planned) as ahead:
+                mapped = map_scene(
+                    planned,
+                    lambda plan, storage, _: combining(plan, storage),
+                    progress.chunk,
+                    on_inferred=partial(progress.stage, "stitch and vectorize"),
+                    on_traced=ahead.begin,
+                )
+                progress.stage("publish")
+                report = publish(planned, mapped, partial(write_scenes, planned), ahead.pictures)
             if kept is not None:
                 kept.keep_only({recipe.key(planned.plan, index) for index in planned.plan.active})
         if not job.config.run.keep:

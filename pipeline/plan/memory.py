@@ -41,6 +41,8 @@ MOST_READ_THREADS = 32
 """From 16 to 32 threads, decoding was a quarter faster still (docs/performance.md)."""
 IN_FLIGHT = 4
 """Chunks that are worked on at once on a CPU, whose cores are the network's."""
+LARGE_CHUNK, LARGE_IN_FLIGHT = 8 << 20, 3
+"""Pixels from which a chunk is at the network long enough for one to be read meanwhile: two are there, and one waits."""
 MOST_IN_FLIGHT = 16
 REMOTE_THREADS = 32
 """Threads that read from servers, which are waited for most of the time."""
@@ -93,10 +95,13 @@ def read_threads(scene: Scene, spare: int, count: int) -> tuple[int, int]:
     return threads, max(0, threads - free) * block
 
 
-def most_in_flight(engine: EngineName, device: str, count: int) -> int:
-    """Chunks that may be worked on at once in a process: beside a GPU half its cores read, measure and encode."""
+def most_in_flight(engine: EngineName, device: str, count: int, pixels: int = 0) -> int:
+    """Chunks of so many pixels that may be worked on at once in a process.
+
+    Beside a GPU half its cores read, measure and encode.
+    """
     if engine != "torch" or device == "cpu":
-        return IN_FLIGHT
+        return IN_FLIGHT if pixels < LARGE_CHUNK else LARGE_IN_FLIGHT
     return int(np.clip(count // 2, IN_FLIGHT, MOST_IN_FLIGHT))
 
 
@@ -145,7 +150,8 @@ def share_of(
     forward = forward_bytes(card, config)
     threads, reading = read_threads(scene, memory_limit(config, forward).spare, own)
     spare = budget - BASE_BYTES - forward - reading
-    in_flight = int(np.clip(spare * 0.75 // bytes_a_chunk, 1, most_in_flight(engine, config.infer.device, own)))
+    most = most_in_flight(engine, config.infer.device, own, _chunk_pixels(grid))
+    in_flight = int(np.clip(spare * 0.75 // bytes_a_chunk, 1, most))
     cache = int(np.clip(spare - in_flight * bytes_a_chunk, 32 << 20, 512 << 20))
     return Share(threads, in_flight, cache, bytes_a_chunk, BASE_BYTES + forward + cache + reading)
 
@@ -157,9 +163,14 @@ def pixel_bytes_of(scene: Scene, bands: tuple[int, ...]) -> int:
 
 def chunk_bytes(grid: Grid, pixel_bytes: int, card: Card) -> int:
     """Memory of a chunk that is worked on: pixels, validity, results; blending adds up scores."""
+    return _chunk_pixels(grid) * (pixel_bytes + 5 + (4 * card.scores if grid.blend else 0))
+
+
+def _chunk_pixels(grid: Grid) -> int:
+    """Pixels of the largest chunk, with its margin."""
     rows = min(grid.rows.per_chunk * grid.step + 2 * grid.margin, grid.height)
     cols = min(grid.cols.per_chunk * grid.step + 2 * grid.margin, grid.width)
-    return rows * cols * (pixel_bytes + 5 + (4 * card.scores if grid.blend else 0))
+    return rows * cols
 
 
 def processes(config: Config) -> int:

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from geoseg.codes import NOT_ANALYSED
 from geoseg.errors import SceneError
 from geoseg.formats.page.amounts import area_text, percent, share_of
@@ -15,20 +13,20 @@ from geoseg.formats.page.elements import Cell, Entry, Link, Links, Minded, Notes
 from geoseg.formats.page.embedding import photo
 from geoseg.formats.page.minding import ranked
 from geoseg.formats.page.rendering import render
-from geoseg.scenes.gdal import open_picture
 from pipeline.files.index import COLLECTION, INDEX, IndexEntry, write_page
 from pipeline.files.owned import PAGE_DIGEST, UNSEALED
 from pipeline.files.scene_record import ClassArea, SceneRecord
 from pipeline.files.version import code_version
 from pipeline.publish.run_facts import PAGE
+from pipeline.publish.small_pictures import MOST_KEPT, SIDE, small_picture
 
 __all__ = ["folder_page", "write_folder_page"]
 
 MOST_ROWS = 3000
-MOST_PICTURES = 120
+MOST_PICTURES = MOST_KEPT
 MOST_SUMMED = 5000
 """Scenes whose records are read; the page of more of them has no sums."""
-PICTURE_SIDE, PICTURE_BYTES = 260, 12_000
+PICTURE_BYTES = 12_000
 ORDER = {"failed": 0, "partial": 1, "skipped": 2, "done": 3}
 TONES = {"failed": "bad", "partial": "bad", "skipped": "warn", "done": "good"}
 NOTES = 20
@@ -172,10 +170,8 @@ def _minded(warnings: Sequence[str]) -> str:
 
 def _picture(path: Path, name: str) -> Picture | None:
     try:
-        with open_picture(str(path)) as image:
-            image.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
-            pixels = np.asarray(image.convert("RGB"))
+        pixels = small_picture(path)
     except (SceneError, OSError, ValueError):
         # Somebody may have changed or removed it.
         return None
-    return photo(pixels, f"Image, classes and polygons of {name}", side=PICTURE_SIDE, most=PICTURE_BYTES)
+    return photo(pixels, f"Image, classes and polygons of {name}", side=SIDE, most=PICTURE_BYTES)

@@ -15,7 +15,7 @@ from geoseg.arrays import U8
 from geoseg.codes import NODATA
 from geoseg.formats.page.elements import Picture
 from geoseg.formats.page.embedding import drawing, photo
-from geoseg.formats.preview import Panels, draw_panels, save_panels, stretched
+from geoseg.formats.preview import Panels, PicturePlace, draw_panels, save_panels, stretched
 from geoseg.formats.ramps import value_qml
 from geoseg.formats.stac import Asset, item_document, put_footprint
 from geoseg.formats.styles import category_names, raster_qml, vector_qml
@@ -25,9 +25,12 @@ from pipeline.files.spool import FeatureSpool
 from pipeline.infer.chunk_store import ChunkStore
 from pipeline.plan.plan import Plan
 from pipeline.publish.preview_pixels import preview_pixels, preview_place
+from pipeline.publish.small_pictures import keep_small
 from pipeline.publish.value_pictures import draw_values, ramp_of, value_band
 
-__all__ = ["add_companions", "assets_of", "draw_preview"]
+__all__ = ["PREVIEW", "add_companions", "assets_of", "draw_preview"]
+
+PREVIEW = "preview.png"
 
 MEDIA = {
     ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
@@ -88,10 +91,14 @@ def draw_preview(plan: Plan, store: ChunkStore, spool: FeatureSpool, folder: Pat
         clouded=bool(plan.scene.every_clouds),
     )
     with ThreadPoolExecutor(1, thread_name_prefix="geoseg-picture") as pool:
-        saved = pool.submit(save_panels, folder / "preview.png", panels, place)
+        saved = pool.submit(_save, folder / PREVIEW, panels, place)
         pictures = _for_page(plan, image, classes, panels)
         saved.result()
     return pictures
+
+
+def _save(path: Path, panels: Panels, place: PicturePlace) -> None:
+    keep_small(path, save_panels(path, panels, place))
 
 
 def _for_page(plan: Plan, image: NDArray[np.generic], classes: U8, panels: Panels) -> tuple[Picture, ...]:

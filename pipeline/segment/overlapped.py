@@ -11,6 +11,7 @@ from functools import partial
 from geoseg.inference.choice import uses_gpu
 from geoseg.parallel import cores
 from pipeline.files.manifest import StageRecord
+from pipeline.files.spool import FeatureSpool
 from pipeline.infer.arrivals import Arrivals, ChunkFiles
 from pipeline.infer.choose import is_clustered
 from pipeline.infer.receipt import Receipt
@@ -27,6 +28,8 @@ __all__ = ["Mapped", "is_mapped", "map_scene"]
 
 WAIT_S = 0.5
 """Without a timeout the wait could not be interrupted on all systems."""
+
+OnTraced = Callable[[Future[StageRecord], FeatureSpool], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ def map_scene(
     *,
     network: AbstractContextManager[object] | None = None,
     on_inferred: Callable[[], None] = lambda: None,
+    on_traced: OnTraced = lambda _stitched, _spool: None,
 ) -> Mapped:
     """Do all stages between plan and publish; the first failure of any ends the others.
 
@@ -58,6 +62,7 @@ def map_scene(
         should_stop: Asked before every chunk, square and block.
         network: Held while the network runs.
         on_inferred: Told that it has ended.
+        on_traced: Given the end of ``stitch``, and the polygons before they are written to files.
 
     Raises:
         SceneError: The scene can't be read.
@@ -71,9 +76,10 @@ def map_scene(
     try:
         with ThreadPoolExecutor(2, thread_name_prefix="geoseg-tail") as pool:
             given = planned, arrivals, joined.result, halt, turns, opened.parts if is_clustered(config) else None
-            tail = (partial(stage, *given) for stage in (stitch, vectorize))
             try:
-                behind = [pool.submit(halt.guard, work) for work in tail]
+                rasters = pool.submit(halt.guard, partial(stitch, *given))
+                polygons = partial(vectorize, *given, on_traced=partial(on_traced, rasters))
+                behind = [rasters, pool.submit(halt.guard, polygons)]
                 with network or nullcontext(), closing(infer(planned, opened, on_chunk, halt)) as receipts:
                     inferred = Inferred.of(planned, arrivals.taking(receipts))
                 turns.open()

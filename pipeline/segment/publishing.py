@@ -9,7 +9,7 @@ from pathlib import Path
 
 from geoseg.documents import Json
 from geoseg.errors import OutputError
-from geoseg.formats.page.elements import Section
+from geoseg.formats.page.elements import Picture, Section
 from pipeline.files.scene_record import SceneRecord
 from pipeline.files.spool import SPOOL, FeatureSpool
 from pipeline.infer.freed import give_back
@@ -17,7 +17,7 @@ from pipeline.infer.receipt import Receipt
 from pipeline.publish.chunk_list import write_chunks
 from pipeline.publish.document import run_document
 from pipeline.publish.report import SceneReport
-from pipeline.publish.run import add_companions, draw_preview
+from pipeline.publish.run import PREVIEW, add_companions, draw_preview
 from pipeline.publish.scene_page import write_scene_page
 from pipeline.segment.overlapped import Mapped
 from pipeline.segment.planned import ChunkFiles, Inferred, PlannedScene
@@ -28,6 +28,8 @@ __all__ = ["MoreFiles", "clear", "publish", "skipped"]
 MoreFiles = Callable[[Path, Mapping[str, Json]], Sequence[Section]]
 """Writes further files, of which ``run.json`` says that they are companions, into the folder of what will be published; is
 given ``run.json``, too. Returns what the page says of them."""
+Drawn = Callable[[], Sequence[Picture] | None]
+"""Gives the pictures of a map, or None where they are still to be drawn."""
 
 
 def skipped(planned: PlannedScene) -> SceneReport:
@@ -39,20 +41,21 @@ def skipped(planned: PlannedScene) -> SceneReport:
     )
 
 
-def publish(planned: PlannedScene, mapped: Mapped, more: MoreFiles | None = None) -> SceneReport:
+def publish(planned: PlannedScene, mapped: Mapped, more: MoreFiles | None = None, drawn: Drawn = lambda: None) -> SceneReport:
     """Give the files their names, all together, with picture, styles, metadata and report.
 
     Args:
         planned: The scene, whose chunks are done.
         mapped: The references that its stages gave.
         more: Writes further files.
+        drawn: Waits for the pictures for the page, where they are drawn already; see ``DrawnAhead``.
 
     Raises:
         OutputError: Files of a stage are damaged or gone, or can't be replaced.
     """
     give_back()
     receipts, place = list(Inferred(planned)), planned.job.place
-    document = place.ended() or _published(planned, mapped, receipts, more)
+    document = place.ended() or _published(planned, mapped, receipts, more, drawn)
     passing_by = any(receipt.transient for receipt in receipts if receipt.status != "done")
     return _named(planned, replace(SceneReport.of_run(SceneRecord.of(document)), transient=passing_by))
 
@@ -64,7 +67,13 @@ def clear(planned: PlannedScene) -> None:
         planned.job.place.prune()
 
 
-def _published(planned: PlannedScene, mapped: Mapped, receipts: Sequence[Receipt], more: MoreFiles | None) -> Mapping[str, Json]:
+def _published(
+    planned: PlannedScene,
+    mapped: Mapped,
+    receipts: Sequence[Receipt],
+    more: MoreFiles | None,
+    drawn: Drawn,
+) -> Mapping[str, Json]:
     started, chunks = time.monotonic(), ChunkFiles.of(receipts)
     made = [record for record in (mapped.joined, mapped.stitched, mapped.vectorized) if record is not None]
     plan, job, place = planned.plan, planned.job, planned.job.place
@@ -78,9 +87,11 @@ def _published(planned: PlannedScene, mapped: Mapped, receipts: Sequence[Receipt
         for name, digest in stages[stage].files.items()
         if (path := place.work / name).parent == place.stage
     }
-    final = place.clear_stage(keep=known)
+    pictures = drawn()
+    final = place.clear_stage(keep=known if pictures is None else {*known, PREVIEW})
     spool = FeatureSpool(place.work / POLYGONS / SPOOL, stages["vectorize"].features or 0)
-    pictures = draw_preview(plan, planned.store(), spool, final)
+    if pictures is None:
+        pictures = draw_preview(plan, planned.store(), spool, final)
     write_chunks(plan, job.config, receipts, final)
     domain = {} if plan.domain is None else {k.replace("_", ":", 1): v for k, v in plan.domain.tags().items()}
     if job.ref.area is not None:

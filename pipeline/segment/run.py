@@ -18,6 +18,7 @@ from pipeline.config.sections import Config
 from pipeline.files.atomic import DISK_ERRORS
 from pipeline.infer.workers import LocalWorkers, OpenWorkers
 from pipeline.publish.report import SceneReport
+from pipeline.segment.drawn_ahead import DrawnAhead
 from pipeline.segment.overlapped import map_scene
 from pipeline.segment.planned import SceneJob
 from pipeline.segment.planning import plan
@@ -57,9 +58,11 @@ def segment_scene(
             report = skipped(planned)
         else:
             progress.planned(planned.plan, planned.done)
-            mapped = map_scene(planned, open_workers, progress.chunk, on_inferred=partial(progress.stage, "stitch and vectorize"))
-            progress.stage("publish")
-            report = publish(planned, mapped, more)
+            inferred = partial(progress.stage, "stitch and vectorize")
+            with DrawnAhead(planned) as ahead:
+                mapped = map_scene(planned, open_workers, progress.chunk, on_inferred=inferred, on_traced=ahead.begin)
+                progress.stage("publish")
+                report = publish(planned, mapped, more, ahead.pictures)
         clear(planned)
     return replace(report, seconds=time.monotonic() - started)
 

@@ -21,6 +21,7 @@ from geoseg.models.model_folder import file_hash
 from geoseg.parallel import cores
 from geoseg.polygons.class_raster import ClassRaster
 from pipeline.files.manifest import Manifest, StageRecord
+from pipeline.files.spool import FeatureSpool
 from pipeline.infer import run as chunk_run
 from pipeline.infer.arrivals import Arrivals
 from pipeline.infer.receipt import Receipt
@@ -149,8 +150,12 @@ def vectorize(
     halt: Halt | None = None,
     turns: Turns | None = None,
     workers: OpenPartWorkers | None = None,
+    on_traced: Callable[[FeatureSpool], None] = lambda _: None,
 ) -> StageRecord:
-    """Trace polygons and coverage from the chunk results, and write them; arguments as of ``stitch``."""
+    """Trace polygons and coverage from the chunk results, and write them.
+
+    ``on_traced`` is given the polygons before they are written; other arguments as of ``stitch``.
+    """
     arrivals, plan = Arrivals.of(receipts), planned.plan
     if (record := _standing(planned, "vectorize", arrivals)) is not None:
         return record
@@ -175,6 +180,7 @@ def vectorize(
                 by = Elsewhere(result, workers) if workers is not None and drawn is None else None
                 origins = planned.origins(arrivals.filled)
                 spool = vectorize_scene(plan, drawn or result, vector, work, halt, clock.turn, origins, by)
+            on_traced(spool)
             written = write_formats(spool, planned.formats, final / "polygons", result, plan.styles, threads, vector)
             files = [spool.path, *written, *covered.result()]
         except BaseException as error:  # noqa: BLE001 - the first cause is told

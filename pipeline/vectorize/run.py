@@ -96,7 +96,7 @@ def vectorize(
             spool.write(kept.block, kept.batches)
         run = partial(ordered, pool, limit=options.threads)
         unite, most = None if origins is None else origins.united, options.max_vertices
-        for joined in join_parts(grid, dict(sorted(index.items())), parts.get, max_vertices=most, unite_origins=unite):
+        for joined in join_parts(grid, _taken(index), parts.get, max_vertices=most, unite_origins=unite):
             for batches in run(lambda some: features([some], facts), cut(joined, options, run)):
                 spool.write(len(grid), batches)
     parts.close()
@@ -110,6 +110,11 @@ class _Kept:
     block: int
     open: OpenIndex
     batches: list[pa.RecordBatch]
+
+
+def _taken(index: dict[int, OpenIndex]) -> dict[int, OpenIndex]:
+    """The entries in order, taken out: what is known of parts goes as soon as it is summed up."""
+    return {block: index.pop(block) for block in sorted(index)}
 
 
 def write_formats(

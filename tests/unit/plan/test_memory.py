@@ -14,7 +14,7 @@ from geoseg.models.model_folder import Model
 from geoseg.scenes.sources import list_scenes
 from pipeline.config.sections import Config
 from pipeline.plan.make import make_plan
-from pipeline.plan.memory import LEAST_IN_FLIGHT, Share, share_of, share_with_tail, tail_bytes
+from pipeline.plan.memory import IN_FLIGHT, LARGE_IN_FLIGHT, LEAST_IN_FLIGHT, Share, share_of, share_with_tail, tail_bytes
 
 GB = 1 << 30
 GRID = Grid(40_000, 40_000, tile=1024, halo=64, chunk=4096)
@@ -57,3 +57,11 @@ def test_processes_share_one_tail(divide: Callable[..., tuple[Share, Share]]) ->
     alone, _ = divide(8 * GB)
     four, _ = divide(8 * GB, workers=4)
     assert four.tail_bytes == alone.tail_bytes // 4 > 0
+
+
+def test_of_large_chunks_one_waits_for_the_network(
+    divide: Callable[..., tuple[Share, Share]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert divide(16 * GB)[1].in_flight == LARGE_IN_FLIGHT
+    monkeypatch.setattr(f"{__name__}.GRID", replace(GRID, chunk=2048))
+    assert divide(16 * GB)[1].in_flight == IN_FLIGHT
