@@ -71,7 +71,8 @@ def judge_objects(model: Model, data: TrainingData, areas: Sequence[Area], engin
     assert card.instances is not None
     parts = list(judge(open_for_chips(model, engine), card, data.validation, areas=areas))
     tried = TRIED if card.instances.kind == "watershed" else ({},)
-    cards = [card.model_copy(update={"instances": card.instances.model_copy(update=dict(values))}) for values in tried]
+    # All objects are looked at, however unsure: the least score is chosen below.
+    cards = [card.model_copy(update={"instances": card.instances.model_copy(update=values | {"score": 0.0})}) for values in tried]
     counts = np.zeros((len(cards), len(SCORES), len(parts), 3), np.int64)
     for at, part in product(range(len(cards)), range(len(parts))):
         seen = Seen.of(parts[part], cards[at])

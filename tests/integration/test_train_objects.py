@@ -149,8 +149,9 @@ def test_pieces_of_food_are_told_apart(food: Path, tmp_path: Path, kind: str) ->
     assert done.returncode == 0, done.stderr
     model = load_model(str(tmp_path / "model"))
     assert model.card.object_classes == (1, 2)
-    assert model.card.instances is not None
-    assert model.card.instances.kind == kind
+    facts = model.card.instances
+    assert facts is not None
+    assert facts.kind == kind
     # A detector paints its objects one by one, which has no graph of fixed shapes; the card says which engines there are.
     assert (model.onnx is not None) == (kind == "watershed")
     report = json.loads((tmp_path / "model" / "training" / "validation.json").read_text())
@@ -160,8 +161,8 @@ def test_pieces_of_food_are_told_apart(food: Path, tmp_path: Path, kind: str) ->
     # Its thresholds are of the probabilities that maps have, which are calibrated.
     assert model.card.calibration is not None
     data = open_data(Recipe.read(recipe))
-    every = model.card.instances.model_copy(update={"score": 0.0})
-    unsure = replace(model, card=model.card.model_copy(update={"instances": every}))
-    again, figures = judge_objects(unsure, data, data.areas, "auto")
+    # What the card says of sure objects hides none of those that are tried.
+    surest = replace(model, card=model.card.model_copy(update={"instances": facts.model_copy(update={"score": 0.9})}))
+    again, figures = judge_objects(surest, data, data.areas, "auto")
     assert again.card == model.card
     assert figures.to_json() == report["objects"]
