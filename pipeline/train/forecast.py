@@ -13,8 +13,6 @@ from pipeline.files.atomic import write_json
 from pipeline.train.data import VALIDATION_SIDE, TrainingData
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from geoseg.training.pace import Paced
     from geoseg.training.run import Begun
     from geoseg.training.training_plan import LoopSettings, TrainingPlan
@@ -72,11 +70,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / MINUTE:.3g} min" if seconds < HOUR else f"{seconds / HOUR:.3g} h"
 
 
-def plan_lines(plan: TrainingPlan, data: TrainingData, network: nn.Module) -> dict[str, str]:
+def plan_lines(plan: TrainingPlan, data: TrainingData, begun: Begun) -> dict[str, str]:
     """Device, network and steps in words."""
     from geoseg.training.pace import device_line, precision_line
 
-    loop = plan.loop
+    loop, network = plan.loop, begun.network
     parameters = sum(p.numel() for p in network.parameters())
     checks = f"{Forecast.of(loop).checks:,} checks"
     batch = plan.sampling.batch * loop.accumulate * loop.devices

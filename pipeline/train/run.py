@@ -67,7 +67,7 @@ def describe(recipe: Recipe) -> tuple[dict[str, str], tuple[str, ...]]:
     begun = begin(recipe)
     measured = measure_data(recipe, data)
     plan, begun = planned(recipe, measured, begun)
-    lines = data.describe() | value_lines(recipe.quantity, measured.values) | plan_lines(plan, data, begun.network)
+    lines = data.describe() | value_lines(recipe.quantity, measured.values) | plan_lines(plan, data, begun)
     return lines | Forecast.of(plan.loop).lines(rehearsed(plan, data, begun)), measured.warnings
 
 
@@ -139,7 +139,7 @@ def _announced(plan: TrainingPlan, data: TrainingData, measured: Measured, begun
 
     for warning in measured.warnings:
         log.warning("%s", warning)
-    for key, value in plan_lines(plan, data, begun.network).items():
+    for key, value in plan_lines(plan, data, begun).items():
         log.info("%-12s %s", key, value)
     return Pace(Forecast.of(plan.loop).teller(place / PACE, log.info))
 
