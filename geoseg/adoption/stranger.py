@@ -25,7 +25,7 @@ __all__ = ["Stranger", "open_stranger", "write_plain"]
 
 MOST_BANDS = 32
 """A dimension of more is a height or a width."""
-FINAL = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid"}
+FINAL: dict[str, Activation] = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid"}
 OWN_AXIS = 13
 """From this version on, Softmax sums along one axis; before, over all that follow it, too."""
 LEAST = 1e-7
@@ -54,8 +54,7 @@ class Stranger:
     @property
     def activation(self) -> Activation | None:
         """What that node is."""
-        # The values of FINAL are these names.
-        return None if self.final is None else FINAL[self.final.op_type]  # type: ignore[return-value]
+        return None if self.final is None else FINAL[self.final.op_type]
 
 
 def open_stranger(path: Path, output: str | None = None) -> Stranger:

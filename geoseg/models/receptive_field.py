@@ -8,6 +8,7 @@ Araujo et al. 2019, doi:10.23915/distill.00021, but need the network's graph; gr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from geoseg.grid import round_up
@@ -104,9 +105,8 @@ def _along_rows(rows: _Rows) -> tuple[int, int] | None:
     """How far an output pixel sees towards smaller and larger indices; None where it sees everything."""
     for length in rows.lengths:
         try:
-            # Defaults of lambdas are not typed.
-            after = _largest(lambda phase, length=length: _after(rows, length, phase), rows.stride)  # type: ignore[misc]
-            before = _largest(lambda phase, length=length: _before(rows, length, phase), rows.stride)  # type: ignore[misc]
+            after = _largest(partial(_after, rows, length), rows.stride)
+            before = _largest(partial(_before, rows, length), rows.stride)
         except _TooShortError:
             continue
         return (before, after) if rows.one_size or _is_local(rows, before, after) else None

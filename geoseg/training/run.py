@@ -36,7 +36,7 @@ from geoseg.training.transfer.finetuning import Unfreezing, rate_groups
 from geoseg.training.value_module import VALUE_FIGURES, ValueModule
 from geoseg.windows import Window
 
-__all__ = ["Places", "Trained", "begin_network", "rehearse", "run_plan"]
+__all__ = ["Begun", "Places", "Trained", "begin_network", "rehearse", "run_plan"]
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,19 @@ class Places:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Begun:
+    """A network before its first step."""
+
+    config: NetworkConfig
+    """By which it was built."""
+    network: nn.Module
+    loaded: Loaded | None
+    """The weights that it begins with; None where they are random."""
+    random_state: torch.Tensor
+    """State of torch's random numbers once it was made: a training draws those that follow."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Trained:
     """A trained network."""
 
@@ -66,7 +79,15 @@ class Trained:
     """Weights that were loaded, and statistics that were adapted."""
 
 
-def run_plan(plan: TrainingPlan, scenes: Scenes, places: Places, watching: Watching, *, resident: bool = False) -> Trained:
+def run_plan(
+    plan: TrainingPlan,
+    scenes: Scenes,
+    places: Places,
+    watching: Watching,
+    *,
+    begun: Begun | None = None,
+    resident: bool = False,
+) -> Trained:
     """Train by a plan, or go on from the last checkpoint.
 
     Args:
@@ -74,14 +95,14 @@ def run_plan(plan: TrainingPlan, scenes: Scenes, places: Places, watching: Watch
         scenes: What it learns from, and what it is validated on.
         places: What it writes.
         watching: Further callbacks, and the bar.
+        begun: The network that ``begin_network`` has made for it, which is trained itself; without it one is made.
         resident: Keep all scenes in the memory of the device that trains, and cut and augment chips there.
 
     Raises:
         ConfigError: Something of the plan can't work with the scenes, or can't be done on the device.
         ModelError: The weights to begin from can't be loaded.
     """
-    torch.manual_seed(plan.loop.seed)
-    network, notes = _begin(plan)
+    network, notes = _begin(plan, begun)
     stride = stride_of(inference_form(network))
     feed = Feed.of(plan, scenes)
     module = _module(plan, network, feed)
@@ -99,8 +120,8 @@ def run_plan(plan: TrainingPlan, scenes: Scenes, places: Places, watching: Watch
     return Trained(network.eval(), tuple(notes))
 
 
-def rehearse(plan: TrainingPlan, scenes: Scenes) -> Paced:
-    """Train by a plan of a few steps, in a folder that is thrown away, for what it takes.
+def rehearse(plan: TrainingPlan, scenes: Scenes, begun: Begun | None = None) -> Paced:
+    """Train by a plan of a few steps, in a folder that is thrown away, for what it takes; arguments as of ``run_plan``.
 
     Raises:
         ConfigError: Something of the plan can't work with the scenes.
@@ -108,30 +129,34 @@ def rehearse(plan: TrainingPlan, scenes: Scenes) -> Paced:
     """
     found: list[Paced] = []
     with TemporaryDirectory(prefix="geoseg-rehearsal-") as folder:
-        network, _ = _begin(plan)
+        network, _ = _begin(plan, begun)
         feed = Feed.of(plan, scenes)
         loaders = feed.loaders(network, stride_of(inference_form(network)))
         fit(_module(plan, network, feed), loaders, Path(folder), plan.loop, Watching([Pace(found.append)], progress=False))
     return found[-1]
 
 
-def _begin(plan: TrainingPlan) -> tuple[nn.Module, list[str]]:
+def _begin(plan: TrainingPlan, begun: Begun | None) -> tuple[nn.Module, list[str]]:
     """The network that a training begins with; the weights that were loaded, in words.
+
+    A training is the same whenever its network was made: random numbers go on from there.
 
     Its weights, and with them all that its convolutions give, lie channels last: convolutions of CPUs and GPUs are made for
     that order, and else copy what they get and give.
     """
-    network, loaded = begin_network(plan.network, plan.start.weights, plan.bands, plan.classes)
-    network.to(memory_format=torch.channels_last)
-    if loaded is None:
-        return network, []
-    log.info("%s", loaded.note)
-    return network, [loaded.note]
+    if begun is None:
+        begun = begin_network(plan.network, plan.start.weights, plan.bands, plan.classes, plan.loop.seed)
+    assert begun.config == plan.network
+    torch.manual_seed(plan.loop.seed)
+    torch.set_rng_state(begun.random_state)
+    begun.network.to(memory_format=torch.channels_last)
+    if begun.loaded is None:
+        return begun.network, []
+    log.info("%s", begun.loaded.note)
+    return begun.network, [begun.loaded.note]
 
 
-def begin_network(
-    config: NetworkConfig, weights: str | None, bands: Sequence[str], classes: Sequence[str]
-) -> tuple[nn.Module, Loaded | None]:
+def begin_network(config: NetworkConfig, weights: str | None, bands: Sequence[str], classes: Sequence[str], seed: int) -> Begun:
     """Build a network and load the weights to begin from.
 
     Args:
@@ -139,15 +164,16 @@ def begin_network(
         weights: What ``load_weights`` takes; None for random ones.
         bands: Names of its bands.
         classes: Names of its classes.
+        seed: Of random weights.
 
     Raises:
         ModelError: The network is not known or takes one size only, or the weights can't be loaded.
     """
+    torch.manual_seed(seed)
     network = build_network(config)
     refuse_one_size(inference_form(network), config)
-    if weights is None:
-        return network, None
-    return network, load_weights(network, weights, config=config, bands=bands, classes=classes)
+    loaded = None if weights is None else load_weights(network, weights, config=config, bands=bands, classes=classes)
+    return Begun(config, network, loaded, torch.get_rng_state())
 
 
 def _module(plan: TrainingPlan, network: nn.Module, feed: Feed) -> TrainingModule:

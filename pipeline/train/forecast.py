@@ -14,6 +14,7 @@ from pipeline.train.data import VALIDATION_SIDE, TrainingData
 
 if TYPE_CHECKING:
     from geoseg.training.pace import Paced
+    from geoseg.training.run import Begun
     from geoseg.training.training_plan import LoopSettings, TrainingPlan
 
 __all__ = ["Forecast", "duration", "plan_lines", "rehearsed"]
@@ -69,12 +70,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / MINUTE:.3g} min" if seconds < HOUR else f"{seconds / HOUR:.3g} h"
 
 
-def plan_lines(plan: TrainingPlan, data: TrainingData) -> dict[str, str]:
+def plan_lines(plan: TrainingPlan, data: TrainingData, begun: Begun) -> dict[str, str]:
     """Device, network and steps in words."""
-    from geoseg.models.networks.build import build_network
     from geoseg.training.pace import device_line, precision_line
 
-    loop, network = plan.loop, build_network(plan.network)
+    loop, network = plan.loop, begun.network
     parameters = sum(p.numel() for p in network.parameters())
     checks = f"{Forecast.of(loop).checks:,} checks"
     batch = plan.sampling.batch * loop.accumulate * loop.devices
@@ -87,8 +87,8 @@ def plan_lines(plan: TrainingPlan, data: TrainingData) -> dict[str, str]:
     }
 
 
-def rehearsed(plan: TrainingPlan, data: TrainingData) -> Paced:
-    """Time and memory of a few steps, and of one window of validation for all of them, on a copy that is thrown away."""
+def rehearsed(plan: TrainingPlan, data: TrainingData, begun: Begun) -> Paced:
+    """Time and memory of a few steps, and of one window of validation for all of them, on a network that is thrown away."""
     from geoseg.training.pace import TIMED, WARM_UP
     from geoseg.training.run import rehearse
 
@@ -97,6 +97,6 @@ def rehearsed(plan: TrainingPlan, data: TrainingData) -> Paced:
     assert part is not None
     steps = WARM_UP + TIMED
     loop = replace(plan.loop, steps=steps, epoch=steps * plan.loop.accumulate, devices=1, patience=0)
-    paced = rehearse(replace(plan, loop=loop), replace(data, areas=((k, part),)))
+    paced = rehearse(replace(plan, loop=loop), replace(data, areas=((k, part),)), begun)
     whole = sum(window.pixels for _, window in data.areas)
     return replace(paced, check_s=None if paced.check_s is None else paced.check_s * whole / part.pixels)

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from geoseg.training.data.loaders import Preparation
     from geoseg.training.losses.losses import CombinedLoss
     from geoseg.training.losses.value_losses import ValueLoss
+    from geoseg.training.run import Begun
 
-__all__ = ["check_start", "loss_of", "plan_training"]
+__all__ = ["begin", "loss_of", "plan_training", "planned"]
 
 
 def plan_training(recipe: Recipe, measured: Measured) -> TrainingPlan:
@@ -68,15 +69,25 @@ def plan_training(recipe: Recipe, measured: Measured) -> TrainingPlan:
     )
 
 
-def check_start(recipe: Recipe) -> None:
+def begin(recipe: Recipe) -> Begun:
     """Build the network and load the weights that it is to begin with, so that a wrong name is told before scenes are read.
 
     Raises:
         ModelError: There is no such network, or no such weights, or they are of another one.
     """
+    return _begun(recipe, _network(recipe, None))
+
+
+def planned(recipe: Recipe, measured: Measured, begun: Begun) -> tuple[TrainingPlan, Begun]:
+    """The plan of a recipe, and its network: the one that was begun with, unless what was measured has changed it."""
+    plan = plan_training(recipe, measured)
+    return plan, begun if begun.config == plan.network else _begun(recipe, plan.network)
+
+
+def _begun(recipe: Recipe, network: NetworkConfig) -> Begun:
     from geoseg.training.run import begin_network
 
-    begin_network(_network(recipe, None), recipe.init.weights, recipe.bands, [c.name for c in recipe.classes])
+    return begin_network(network, recipe.init.weights, recipe.bands, [c.name for c in recipe.classes], recipe.loop.seed)
 
 
 def _network(recipe: Recipe, measured: Measured | None) -> NetworkConfig:

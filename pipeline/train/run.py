@@ -21,7 +21,7 @@ from pipeline.files.version import code_version
 from pipeline.train.data import TrainingData, open_data
 from pipeline.train.forecast import Forecast, plan_lines, rehearsed
 from pipeline.train.measured import Measured, measure_data
-from pipeline.train.planning import check_start, plan_training
+from pipeline.train.planning import begin, planned
 from pipeline.train.quantity import storage_of, value_lines
 from pipeline.train.recipe import Recipe
 from pipeline.train.report import Validation, readme
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
 
     from geoseg.training.pace import Pace
-    from geoseg.training.run import Trained
+    from geoseg.training.run import Begun, Trained
     from geoseg.training.training_plan import TrainingPlan
 
 __all__ = ["CHECKPOINTS", "CURVE", "RECIPE", "VALIDATION", "describe", "train"]
@@ -64,11 +64,11 @@ class _Fitted:
 def describe(recipe: Recipe) -> tuple[dict[str, str], tuple[str, ...]]:
     """Open the data of a recipe, and measure a few steps on a copy of the network: what it takes, and what is to be minded."""
     data = open_data(recipe)
-    check_start(recipe)
+    begun = begin(recipe)
     measured = measure_data(recipe, data)
-    plan = plan_training(recipe, measured)
-    lines = data.describe() | value_lines(recipe.quantity, measured.values) | plan_lines(plan, data)
-    return lines | Forecast.of(plan.loop).lines(rehearsed(plan, data)), measured.warnings
+    plan, begun = planned(recipe, measured, begun)
+    lines = data.describe() | value_lines(recipe.quantity, measured.values) | plan_lines(plan, data, begun)
+    return lines | Forecast.of(plan.loop).lines(rehearsed(plan, data, begun)), measured.warnings
 
 
 def train(
@@ -112,7 +112,7 @@ def train(
                 place.prune()
                 return load_model(str(out))
             _refuse_other(place, state, overwrite=overwrite)
-            check_start(recipe)
+            begun = begin(recipe)
             _begin(place, recipe, state)
             _show(place)
             for note in data.notes:
@@ -122,10 +122,10 @@ def train(
             from geoseg.training.run import Places, run_plan
 
             measured = measure_data(recipe, data)
-            plan = plan_training(recipe, measured)
-            pace = _announced(plan, data, measured, place)
+            plan, begun = planned(recipe, measured, begun)
+            pace = _announced(plan, data, measured, begun, place)
             files = Places(place / CHECKPOINTS, place / PICTURES, place / CURVE)
-            trained = run_plan(plan, data, files, Watching((pace, *callbacks), progress), resident=resident)
+            trained = run_plan(plan, data, files, Watching((pace, *callbacks), progress), begun=begun, resident=resident)
             model = _publish(_Fitted(recipe, data, measured, plan, trained), place, state, engine)
             place.prune()
             return model
@@ -133,13 +133,13 @@ def train(
         place.leave()
 
 
-def _announced(plan: TrainingPlan, data: TrainingData, measured: Measured, place: RunFolder) -> Pace:
+def _announced(plan: TrainingPlan, data: TrainingData, measured: Measured, begun: Begun, place: RunFolder) -> Pace:
     """Say what is likely to go wrong, and what is trained; what it takes is said by what is given back."""
     from geoseg.training.pace import Pace
 
     for warning in measured.warnings:
         log.warning("%s", warning)
-    for key, value in plan_lines(plan, data).items():
+    for key, value in plan_lines(plan, data, begun).items():
         log.info("%-12s %s", key, value)
     return Pace(Forecast.of(plan.loop).teller(place / PACE, log.info))
 

@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +214,54 @@ def test_weights_and_networks_are_checked_before_scenes_are_read_and_anything_is
             assert done.stderr.startswith("geoseg: ")
             assert words in done.stderr
             assert not (tmp_path / "m" / "training").exists()
+
+
+def test_the_network_is_built_and_its_first_weights_are_loaded_once(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it begins as one that is made for the training alone, random numbers included."""
+    import torch
+
+    from geoseg.training import run
+    from pipeline.config.document import read_toml
+    from pipeline.train.planning import begin
+    from pipeline.train.run import train
+
+    document = read_toml(recipe)
+    torch.save(begin(Recipe.parse(document)).network.state_dict(), tmp_path / "first.pth")
+    loop = {"steps": 2, "check": 2, "seed": 5}
+    wanted = Recipe.parse({**document, "init": {"weights": str(tmp_path / "first.pth")}, "loop": loop})
+    counts, begun = Counter[str](), list[tuple[dict[str, Any], Any]]()
+
+    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **more: Any) -> Any:
+            counts[name] += 1
+            return function(*args, **more)
+
+        return call
+
+    def fit(module: Any, *args: Any) -> None:
+        del args
+        begun.append(({name: value.clone() for name, value in module.network.state_dict().items()}, torch.rand(8)))
+        raise KeyboardInterrupt
+
+    def anew(*args: Any, **more: Any) -> Any:
+        return real_plan(*args, **{**more, "begun": None})
+
+    real_plan = run.run_plan
+    for name in ("build_network", "load_weights"):
+        monkeypatch.setattr(run, name, counted(name, getattr(run, name)))
+    monkeypatch.setattr(run, "fit", fit)
+    with pytest.raises(KeyboardInterrupt):
+        train(wanted, tmp_path / "m", progress=False)
+    assert counts == {"build_network": 1, "load_weights": 1}
+    monkeypatch.setattr(run, "run_plan", anew)
+    with pytest.raises(KeyboardInterrupt):
+        train(wanted, tmp_path / "alone", progress=False)
+    (ours, drawn), (alone, also) = begun
+    assert ours.keys() == alone.keys()
+    assert all(torch.equal(ours[name], alone[name]) for name in ours)
+    assert torch.equal(drawn, also)
 
 
 def test_dry_run_says_what_would_be_trained_on(recipe: Path, tmp_path: Path) -> None:
