@@ -29,7 +29,7 @@ from pipeline.damage.grading import Grade
 from pipeline.damage.settings import CountOptions, EventOptions
 from pipeline.damage.sums import summed_up
 from pipeline.damage.zones import count_by_zone
-from pipeline.files.atomic import write_json
+from pipeline.files.atomic import full_disks_told, write_json
 from pipeline.files.manifest import Manifest
 from pipeline.files.run_folder import REPORT, RunFolder
 from pipeline.files.version import code_version
@@ -109,8 +109,9 @@ def map_damage(
                 done = _Graded.of(case, case.by_pixels(out / "pixels", options.tolerance_m))
             case.opened.scene.verify_unchanged()
             progress.stage("write")
-            document = _write(place.clear_stage(), done, zones, options.cell_m)
-            _publish(place, case, identity, document)
+            with full_disks_told(place.folder):
+                document = _write(place.clear_stage(), done, zones, options.cell_m)
+                _publish(place, case, identity, document)
     finally:
         place.leave()
     return DamageRun(place.folder, document)
