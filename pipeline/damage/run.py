@@ -100,7 +100,7 @@ def map_damage(
         return finished
     values = case.values()
     try:
-        with place.held():
+        with place.held(), full_disks_told(place.folder):
             if learning is not None:
                 done = _Graded.by_labels(case, learning, learning.run(place, progress))
             elif values is not None:
@@ -109,9 +109,8 @@ def map_damage(
                 done = _Graded.of(case, case.by_pixels(out / "pixels", options.tolerance_m))
             case.opened.scene.verify_unchanged()
             progress.stage("write")
-            with full_disks_told(place.folder):
-                document = _write(place.clear_stage(), done, zones, options.cell_m)
-                _publish(place, case, identity, document)
+            document = _write(place.clear_stage(), done, zones, options.cell_m)
+            _publish(place, case, identity, document)
     finally:
         place.leave()
     return DamageRun(place.folder, document)
