@@ -29,7 +29,7 @@ from pipeline.damage.grading import Grade
 from pipeline.damage.settings import CountOptions, EventOptions
 from pipeline.damage.sums import summed_up
 from pipeline.damage.zones import count_by_zone
-from pipeline.files.atomic import write_json
+from pipeline.files.atomic import full_disks_told, write_json
 from pipeline.files.manifest import Manifest
 from pipeline.files.run_folder import REPORT, RunFolder
 from pipeline.files.version import code_version
@@ -100,7 +100,7 @@ def map_damage(
         return finished
     values = case.values()
     try:
-        with place.held():
+        with place.held(), full_disks_told(place.folder):
             if learning is not None:
                 done = _Graded.by_labels(case, learning, learning.run(place, progress))
             elif values is not None:

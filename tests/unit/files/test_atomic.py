@@ -11,7 +11,9 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+import pyogrio.raw
 import pytest
+import shapely
 
 from geoseg.errors import OutputError
 from pipeline.files.atomic import atomic_path, remove_empty, write_json
@@ -158,7 +160,13 @@ def _by_sqlite() -> None:
         connection.execute("INSERT INTO one VALUES (?)", ("x" * 100_000,))
 
 
-@pytest.mark.parametrize("write", [_by_python, _by_numpy, _by_sqlite])
+def _by_gdal() -> None:
+    pyogrio.raw.write(
+        "/dev/full/nowhere.gpkg", np.array([shapely.to_wkb(shapely.Point(0, 0))]), [], [], geometry_type="Point", driver="GPKG"
+    )
+
+
+@pytest.mark.parametrize("write", [_by_python, _by_numpy, _by_sqlite, _by_gdal])
 def test_full_disks_are_told_with_what_was_being_made(tmp_path: Path, write: Callable[[], None]) -> None:
     with pytest.raises(OutputError, match=r"one\.gpkg: can't be written: .*make room"), output_file(tmp_path / "one.gpkg"):
         write()
