@@ -1,7 +1,7 @@
 """Change between two dates on pairs that nothing was trained on: F1 of thresholds on differences and of networks, in Markdown.
 
     python benchmarks/imagenet_weights.py
-    python benchmarks/bench_accuracy.py cities
+    python benchmarks/bench_accuracy.py cities --set loop.steps=1500
     python benchmarks/bench_change.py
 
 Differences are those of change vector analysis (Malila 1980): the length of the difference of all bands, both dates brought
