@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from common import Row, Settings, fresh, geoseg, in_turn, peak_of, seconds_of, warm
-from data import repeated, sparse
+from data import frontier, repeated, sparse
 from models import one_band
 
 SMALL, LARGE, BUDGET = 8192, 32768, "2GB"
+SHIPPED, SCENES = "amazon-forest", (4096, 16384)
 SPARSE_SMALL, SPARSE = 40_000, 400_000
 GROWTH, LIMIT = 1.2, 3.5e9
 SPARSE_GROWTH = 1.5
@@ -33,6 +34,27 @@ def memory_rows(settings: Settings) -> Iterator[Row]:
         f"at most {GROWTH}x, and under 3.5 GB",
         f"{large / small:.2f}x, {large / 1e9:.2f} GB",
         large <= GROWTH * small and large < LIMIT,
+        {"peak_bytes": [small, large], "seconds": {name: seconds_of(values) for name, values in done.items()}},
+    )
+
+
+def growth_rows(settings: Settings) -> Iterator[Row]:
+    """Peak of the process tree with a shipped model, on a scene 16 times as large; takes minutes."""
+    sides = {
+        str(side): lambda side=side: geoseg(
+            "segment", frontier(side), "--model", SHIPPED, "--out", fresh("growth"), "--memory", BUDGET, "--quiet", memory=True
+        )
+        for side in SCENES
+    }
+    done = in_turn(sides, settings.repeat)
+    small, large = (peak_of(values) for values in done.values())
+    yield Row(
+        "growth",
+        f"peak memory (PSS) of the process tree with {SHIPPED}, {SCENES[1]} x {SCENES[1]} against {SCENES[0]} x {SCENES[0]} at "
+        f"--memory {BUDGET}",
+        f"at most {GROWTH}x",
+        f"{large / small:.2f}x, {small / 1e6:.0f} MB and {large / 1e6:.0f} MB",
+        large <= GROWTH * small,
         {"peak_bytes": [small, large], "seconds": {name: seconds_of(values) for name, values in done.items()}},
     )
 

@@ -19,7 +19,7 @@ from bench_area import area_rows
 from bench_cluster import cluster_rows
 from bench_export import export_rows
 from bench_flows import flows_rows
-from bench_memory import memory_rows, sparse_rows
+from bench_memory import growth_rows, memory_rows, sparse_rows
 from bench_mosaic import mosaic_rows
 from bench_products import products_rows
 from bench_scale import scale_rows
@@ -38,6 +38,7 @@ BENCHMARKS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "pipeline": pipeline_rows,
     "seams": seams_rows,
     "memory": memory_rows,
+    "growth": growth_rows,
     "start": start_rows,
     "vectorize": vectorize_rows,
     "chunks": chunks_rows,
@@ -50,7 +51,7 @@ BENCHMARKS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "cluster": cluster_rows,
     "flows": flows_rows,
 }
-ON_REQUEST = {"forward": "scene measures it, too", "memory": "takes minutes; --long"}
+ON_REQUEST = {"forward": "scene measures it, too", "memory": "takes minutes; --long", "growth": "takes minutes"}
 
 
 def main() -> None:
