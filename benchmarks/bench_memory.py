@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
-from common import Row, Settings, fresh, geoseg, in_turn, peak_of, seconds_of, warm
+from common import Done, Row, Settings, fresh, geoseg, in_turn, peak_of, seconds_of, warm
 from data import frontier, repeated, sparse
 from models import one_band
 
@@ -16,17 +17,22 @@ SPARSE_GROWTH = 1.5
 SPARSE_SECONDS = 120.0
 
 
+def _runs(name: str, scenes: Mapping[int, Path], model: str | Path, repeat: int) -> dict[str, list[Done]]:
+    """Runs over scenes by their side, in turn, with the memory of their processes."""
+    sides = {
+        str(side): lambda scene=scene: geoseg(
+            "segment", scene, "--model", model, "--out", fresh(name), "--memory", BUDGET, "--quiet", memory=True
+        )
+        for side, scene in scenes.items()
+    }
+    return in_turn(sides, repeat)
+
+
 def memory_rows(settings: Settings) -> Iterator[Row]:
     """Peak of the process tree on a scene 16 times as large; takes minutes and 20 GB of disk."""
     del settings
     model = one_band()
-    sides = {
-        str(side): lambda side=side: geoseg(
-            "segment", repeated(side), "--model", model, "--out", fresh("memory"), "--memory", BUDGET, "--quiet", memory=True
-        )
-        for side in (SMALL, LARGE)
-    }
-    done = in_turn(sides, 1)
+    done = _runs("memory", {side: repeated(side) for side in (SMALL, LARGE)}, model, 1)
     small, large = (peak_of(values) for values in done.values())
     yield Row(
         "memory",
@@ -40,13 +46,7 @@ def memory_rows(settings: Settings) -> Iterator[Row]:
 
 def growth_rows(settings: Settings) -> Iterator[Row]:
     """Peak of the process tree with a shipped model, on a scene 16 times as large; takes minutes."""
-    sides = {
-        str(side): lambda side=side: geoseg(
-            "segment", frontier(side), "--model", SHIPPED, "--out", fresh("growth"), "--memory", BUDGET, "--quiet", memory=True
-        )
-        for side in SCENES
-    }
-    done = in_turn(sides, settings.repeat)
+    done = _runs("growth", {side: frontier(side) for side in SCENES}, SHIPPED, settings.repeat)
     small, large = (peak_of(values) for values in done.values())
     yield Row(
         "growth",
@@ -64,13 +64,7 @@ def sparse_rows(settings: Settings) -> Iterator[Row]:
     model = one_band()
     for side in (SPARSE_SMALL, SPARSE):
         warm(sparse(side))
-    sides = {
-        str(side): lambda side=side: geoseg(
-            "segment", sparse(side), "--model", model, "--out", fresh("sparse"), "--memory", BUDGET, "--quiet", memory=True
-        )
-        for side in (SPARSE_SMALL, SPARSE)
-    }
-    done = in_turn(sides, settings.repeat)
+    done = _runs("sparse", {side: sparse(side) for side in (SPARSE_SMALL, SPARSE)}, model, settings.repeat)
     seconds = seconds_of(done[str(SPARSE)])
     small, large = (peak_of(values) for values in done.values())
     yield Row(

@@ -10,15 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import geopandas
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyogrio
 import pytest
-import rasterio
 import shapely
-from rasterio.transform import from_origin
-from vector_files import BOX, UTM, frame, geo
+from vector_files import BOX, UTM, frame, geo, square_map
 
 from geoseg.scenes.scene import OpenOptions
 from geoseg.vectors.polygon_file import PolygonFile
@@ -60,23 +57,7 @@ def copied(path: Path) -> Path:
 
 @pytest.fixture
 def class_map(tmp_path: Path) -> Path:
-    codes = np.zeros((60, 60), np.uint8)
-    codes[10:30, 10:30] = 1
-    path = tmp_path / "map.tif"
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        height=60,
-        width=60,
-        count=1,
-        dtype="uint8",
-        crs=UTM,
-        transform=from_origin(500_000, 5_400_000, 10, 10),
-    ) as file:
-        file.write(codes, 1)
-        file.update_tags(1, class_0="other", class_1="forest")
-    return path
+    return square_map(tmp_path / "map.tif", class_0="other", class_1="forest")
 
 
 COLUMNS: dict[str, tuple[list[Any], str, list[Any]]] = {

@@ -18,10 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyproj
 import pytest
-import rasterio
 import shapely
-from rasterio.transform import from_origin
-from vector_files import BOX, UTM, feature, frame, geo
+from vector_files import BOX, UTM, feature, frame, geo, square_map
 
 from geoseg.errors import ConfigError, GeosegError
 from geoseg.vectors.polygon_file import PolygonFile
@@ -226,20 +224,7 @@ def test_a_file_geodatabase_is_read_wherever_a_file_is(tmp_path: Path) -> None:
     path = geodatabase(tmp_path)
     frame().to_file(tmp_path / "t.gpkg")
     assert match_files(str(tmp_path / "t.gpkg"), f"{path}/").document["figures"]["f1"] == 1
-    codes = np.zeros((60, 60), np.uint8)
-    codes[10:30, 10:30] = 1
-    with rasterio.open(
-        tmp_path / "map.tif",
-        "w",
-        driver="GTiff",
-        height=60,
-        width=60,
-        count=1,
-        dtype="uint8",
-        crs=UTM,
-        transform=from_origin(500_000, 5_400_000, 10, 10),
-    ) as file:
-        file.write(codes, 1)
+    square_map(tmp_path / "map.tif")
     common = [
         "--pred",
         tmp_path / "map.tif",

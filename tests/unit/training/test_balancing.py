@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 
 import torch.nn.functional as F  # noqa: E402, N812
+from all_tasks import TASKS  # noqa: E402
 
 from geoseg.errors import ConfigError  # noqa: E402
 from geoseg.training.losses.balancing import (  # noqa: E402
@@ -25,21 +26,7 @@ from geoseg.training.losses.balancing import (  # noqa: E402
     make_weighting,
 )
 from geoseg.training.losses.tasks import (  # noqa: E402
-    Boundary,
-    Distance,
-    Regression,
-    SceneClass,
-    SceneClasses,
-    Task,
     kinds_of,
-)
-
-TASKS: tuple[Task, ...] = (
-    Boundary(),
-    Distance(truncate=8),
-    SceneClass(3),
-    SceneClasses(3),
-    Regression((1.0, 0.0), (2.0, 1.0), stride=8),
 )
 
 

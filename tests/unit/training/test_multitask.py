@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as npst
 torch = pytest.importorskip("torch")
 
 import torch.nn.functional as F  # noqa: E402, N812
+from all_tasks import TASKS  # noqa: E402
 
 from geoseg.codes import UNLABELLED  # noqa: E402
 from geoseg.errors import ConfigError, ModelError  # noqa: E402
@@ -48,13 +49,6 @@ from geoseg.training.losses.tasks import (  # noqa: E402
 
 ENCODER = "tu-tf_mobilenetv3_small_minimal_100"
 SMALL = NetworkConfig("unet", ENCODER, 3, 3, {"decoder_channels": [16, 16, 8, 8, 8]})
-TASKS: tuple[Task, ...] = (
-    Boundary(),
-    Distance(truncate=8),
-    SceneClass(3),
-    SceneClasses(3),
-    Regression((1.0, 0.0), (2.0, 1.0), stride=8),
-)
 HEADS = [task.head for task in TASKS]
 CODES = st.sampled_from([0, 0, 1, 1, 2, UNLABELLED])
 
