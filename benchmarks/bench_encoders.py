@@ -2,6 +2,7 @@
 
     python benchmarks/imagenet_weights.py
     python benchmarks/bench_encoders.py
+    python benchmarks/bench_encoders.py --steps 150 --precision bf16
     python benchmarks/bench_encoders.py --every --steps 400
 
 Scenes and labels are those of amazon_forest: 30 of train, 512 x 512 px each, judged on the 8 of val, which choose nothing: the
@@ -137,7 +138,7 @@ def labelled(folder: Path, scenes: int) -> list[str]:
     return chosen
 
 
-def recipe_of(row: Row, masks: Path, names: Sequence[str], steps: int) -> Recipe:
+def recipe_of(row: Row, masks: Path, names: Sequence[str], steps: int, precision: str) -> Recipe:
     classes = [{"name": "non-forest", "color": "#e8d8a0", "background": True}, {"name": "forest", "color": "#1a7837"}]
     document: dict[str, Any] = {
         "name": "bench-encoders",
@@ -159,15 +160,15 @@ def recipe_of(row: Row, masks: Path, names: Sequence[str], steps: int) -> Recipe
         "init": dict(row.init),
         "sample": {"chip": 256, "batch": 4},
         "augment": {"gain": 0.06, "band_gain": 0.025, "offset": 0.1, "band_offset": 0.05, "haze": 0.15},
-        "loop": {"steps": steps, "check": steps, "choose": "last", "rate": 2e-3, "average": 0.9},
+        "loop": {"steps": steps, "check": steps, "choose": "last", "rate": 2e-3, "average": 0.9, "precision": precision},
         "calibrate": {"method": "none"},
     }
     return Recipe.parse({**document, **row.changes})
 
 
-def figure(row: Row, share: str, steps: int) -> float:
+def figure(row: Row, share: str, steps: int, precision: str) -> float:
     """Return the mIoU on val after a training; it is kept."""
-    kept = WORK / f"{row.name}, {share}, {steps}.json"
+    kept = WORK / f"{row.name}, {share}, {steps}, {precision}.json"
     if not kept.is_file():
         WORK.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
@@ -175,7 +176,7 @@ def figure(row: Row, share: str, steps: int) -> float:
             masks.mkdir()
             names = labelled(masks, SHARES[share])
             begun = time.process_time()
-            train(recipe_of(row, masks, names, steps), Path(folder) / "model", progress=False, engine="onnx")
+            train(recipe_of(row, masks, names, steps, precision), Path(folder) / "model", progress=False, engine="onnx")
             found = json.loads((Path(folder) / "model" / "training" / "validation.json").read_text())
         kept.write_text(json.dumps({"miou": found["miou"], "cpu_s": time.process_time() - begun}))
     return float(json.loads(kept.read_text())["miou"])
@@ -206,6 +207,7 @@ def seconds(row: Row) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=40, help="Steps of each training.")
+    parser.add_argument("--precision", choices=("32", "bf16"), default="32", help="Numbers that networks learn with.")
     parser.add_argument("--every", action="store_true", help="Train what needs weights of the hub, too.")
     parser.add_argument("--only", type=int, nargs="*", help="Numbers of the rows. [default: all]")
     arguments = parser.parse_args()
@@ -220,7 +222,7 @@ def main() -> None:
         if arguments.every or not row.from_hub:
             for place, share in enumerate(SHARES):
                 try:
-                    cells[place] = f"{figure(row, share, arguments.steps):.3f}"
+                    cells[place] = f"{figure(row, share, arguments.steps, arguments.precision):.3f}"
                 except GeosegError as error:
                     cells[place] = f"{error}"[:60]
         print(f"| {row.name} | {millions:.1f} M | {took:.1f} | {' | '.join(cells)} |", flush=True)
