@@ -217,7 +217,7 @@ def _codes(truth: str, classes: Classes, options: TruthOptions) -> dict[str, int
 def _code(name: str, classes: Classes) -> int:
     if name in classes.names:
         return classes.names.index(name)
-    if name.isdigit() and int(name) < len(classes.names):
+    if name.isdecimal() and int(name) < len(classes.names):
         return int(name)
     raise ConfigError(f"{name!r} is no class: {', '.join(classes.names)}")
 
