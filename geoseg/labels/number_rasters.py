@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import rasterio
 import rasterio.errors
-from rasterio.enums import Resampling
+from rasterio.enums import MaskFlags, Resampling
 from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 
@@ -144,11 +144,14 @@ def _unplaced(path: str, dataset: rasterio.DatasetReader, place: Georeference, s
 
 
 def _raw(dataset: rasterio.DatasetReader, window: Window) -> F64:
-    """(h, w) numbers as they are stored; NaN where there is no data."""
-    raw = dataset.read(1, window=window.for_rasterio())
+    """(h, w) numbers as they are stored; NaN where there is no data, by a nodata value or by a mask."""
+    area = window.for_rasterio()
+    raw = dataset.read(1, window=area)
     values = np.array(raw, np.float64)
     if dataset.nodata is not None:
         values[raw == dataset.nodata] = np.nan
+    elif MaskFlags.per_dataset in dataset.mask_flag_enums[0]:
+        values[dataset.read_masks(1, window=area) == 0] = np.nan
     return values
 
 
