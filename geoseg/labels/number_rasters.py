@@ -13,6 +13,7 @@ from rasterio.vrt import WarpedVRT
 
 from geoseg.arrays import F64, Bools
 from geoseg.codes import MAX_VALUE, VALUE_NOT_ANALYSED
+from geoseg.crs import check_related
 from geoseg.errors import BandError, DtypeError, GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
 from geoseg.scenes.gdal import IMAGES, gdal_env, open_raster
@@ -88,7 +89,7 @@ def numbers_on(path: str, place: Georeference, shape: tuple[int, int], window: W
         ReadError: It can't be read.
         BandError: It has several bands.
         DtypeError: Its numbers are complex.
-        GeoreferenceError: One of both has no place on Earth, and they are not of one size.
+        GeoreferenceError: One of both has no place on Earth, and they are not of one size; or their CRSs have no relation.
     """
     try:
         with gdal_env(), open_raster(path, IMAGES) as dataset:
@@ -97,6 +98,7 @@ def numbers_on(path: str, place: Georeference, shape: tuple[int, int], window: W
             if place.crs is None or dataset.crs is None:
                 values = _unplaced(path, dataset, place, shape, window)
             else:
+                check_related(path, dataset.crs.to_wkt(), place.crs)
                 values = _warped(dataset, place, shape, window, Resampling.nearest if own else Resampling.bilinear)
             if own:
                 values[values > MAX_VALUE] = np.nan

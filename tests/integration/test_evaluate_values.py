@@ -15,7 +15,7 @@ from sklearn import metrics
 from support import TRANSFORM, UTM, call_cli
 
 import geoseg
-from geoseg.errors import ConfigError
+from geoseg.errors import ConfigError, GeoreferenceError
 from geoseg.evaluation.value_errors import FIGURES
 
 SCALE, OFFSET = 0.01, -2.0
@@ -182,6 +182,9 @@ def test_refused(maps: tuple[Path, Path, dict[str, tuple[np.ndarray, np.ndarray]
         dataset.units = ("ft",)
     with pytest.raises(ConfigError, match="is in ft, and the map in m"):
         geoseg.evaluate(folder, truths)
+    other = write(tmp_path / "site.tif", np.ones((9, 9), np.float32), crs='LOCAL_CS["site",UNIT["metre",1]]')
+    with pytest.raises(GeoreferenceError, match=r"site\.tif: the CRS site and .* have no relation"):
+        geoseg.evaluate(folder / "east", other)
     polygons = tmp_path / "truth.geojson"
     polygons.write_text('{"type": "FeatureCollection", "features": []}')
     with pytest.raises(ConfigError, match="compared with rasters of numbers, not with polygons"):
