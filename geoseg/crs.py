@@ -17,7 +17,7 @@ from geoseg.errors import GeoreferenceError
 if TYPE_CHECKING:
     import pyproj
 
-__all__ = ["between", "check_crs", "crs_of", "horizontal", "not_a_map", "opens_files"]
+__all__ = ["between", "check_crs", "check_related", "crs_of", "horizontal", "not_a_map", "opens_files"]
 
 _local = threading.local()
 MAX_TEXT = 65536
@@ -108,6 +108,18 @@ def _transformer(source: str | pyproj.CRS, target: str | pyproj.CRS) -> pyproj.T
             f"the CRS {here.name} and {there.name} have no relation, so that what is in one has no place in the other; bring "
             "both to one"
         ) from error
+
+
+def check_related(path: str, source: str, target: str) -> None:
+    """Refuse a file whose CRS has no relation to that of an image, before GDAL fails in its own words.
+
+    Raises:
+        GeoreferenceError: It has none.
+    """
+    try:
+        between(source, target)
+    except GeoreferenceError as error:
+        raise GeoreferenceError(f"{path}: {error}") from error
 
 
 def not_a_map(crs: str) -> str | None:

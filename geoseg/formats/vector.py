@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from geoseg.arrow_stream import ArrowStream
 from geoseg.dialect import setting
 from geoseg.errors import GeoreferenceError, OutputError
 from geoseg.formats.geojson import write_geojson
@@ -74,18 +75,6 @@ def write_features(
         raise ValueError(f"format {format_!r} is not one of {', '.join(EXTENSIONS)}")
 
 
-class _Stream:
-    """Record batches for GDAL, which wants at least a schema."""
-
-    def __init__(self, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> None:
-        self._batches, self._schema = batches, schema
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        import pyarrow as pa
-
-        return pa.RecordBatchReader.from_batches(self._schema, iter(self._batches)).__arrow_c_stream__(requested_schema)
-
-
 def _write_with_gdal(
     path: Path,
     driver: str,
@@ -104,18 +93,20 @@ def _write_with_gdal(
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE, "OGR_SQLITE_SYNCHRONOUS": "OFF"})
     # Images in pixel coordinates have none, and their run says so.
     warnings.filterwarnings("ignore", message="'crs' was not provided")
+    stream = ArrowStream(schema, batches)
     try:
-        pyogrio.raw.write_arrow(
-            _Stream(batches, schema),
-            path,
-            layer=LAYER,
-            driver=driver,
-            geometry_name=GEOMETRY,
-            geometry_type="Polygon",
-            crs=georeference.crs,
-            dataset_options=dict(dataset_options or {}),
-            layer_options=dict(layer_options),
-        )
+        with stream.kept():
+            pyogrio.raw.write_arrow(
+                stream,
+                path,
+                layer=LAYER,
+                driver=driver,
+                geometry_name=GEOMETRY,
+                geometry_type="Polygon",
+                crs=georeference.crs,
+                dataset_options=dict(dataset_options or {}),
+                layer_options=dict(layer_options),
+            )
     except (DataSourceError, DataLayerError, FeatureError) as error:
         raise OutputError(f"{path}: can't be written: {error}; make room or choose another place, then run again") from error
     finally:

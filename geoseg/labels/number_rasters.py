@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import rasterio
 import rasterio.errors
-from rasterio.enums import Resampling
+from rasterio.enums import MaskFlags, Resampling
 from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 
 from geoseg.arrays import F64, Bools
 from geoseg.codes import MAX_VALUE, VALUE_NOT_ANALYSED
+from geoseg.crs import check_related
 from geoseg.errors import BandError, DtypeError, GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
 from geoseg.scenes.gdal import IMAGES, gdal_env, open_raster
@@ -88,7 +89,7 @@ def numbers_on(path: str, place: Georeference, shape: tuple[int, int], window: W
         ReadError: It can't be read.
         BandError: It has several bands.
         DtypeError: Its numbers are complex.
-        GeoreferenceError: One of both has no place on Earth, and they are not of one size.
+        GeoreferenceError: One of both has no place on Earth, and they are not of one size; or their CRSs have no relation.
     """
     try:
         with gdal_env(), open_raster(path, IMAGES) as dataset:
@@ -97,6 +98,7 @@ def numbers_on(path: str, place: Georeference, shape: tuple[int, int], window: W
             if place.crs is None or dataset.crs is None:
                 values = _unplaced(path, dataset, place, shape, window)
             else:
+                check_related(path, dataset.crs.to_wkt(), place.crs)
                 values = _warped(dataset, place, shape, window, Resampling.nearest if own else Resampling.bilinear)
             if own:
                 values[values > MAX_VALUE] = np.nan
@@ -144,11 +146,14 @@ def _unplaced(path: str, dataset: rasterio.DatasetReader, place: Georeference, s
 
 
 def _raw(dataset: rasterio.DatasetReader, window: Window) -> F64:
-    """(h, w) numbers as they are stored; NaN where there is no data."""
-    raw = dataset.read(1, window=window.for_rasterio())
+    """(h, w) numbers as they are stored; NaN where there is no data, by a nodata value or by a mask."""
+    area = window.for_rasterio()
+    raw = dataset.read(1, window=area)
     values = np.array(raw, np.float64)
     if dataset.nodata is not None:
         values[raw == dataset.nodata] = np.nan
+    elif MaskFlags.per_dataset in dataset.mask_flag_enums[0]:
+        values[dataset.read_masks(1, window=area) == 0] = np.nan
     return values
 
 

@@ -17,7 +17,7 @@ from rasterio.vrt import WarpedVRT
 
 from geoseg.arrays import U8, Bools
 from geoseg.codes import keeps_codes
-from geoseg.crs import between
+from geoseg.crs import between, check_related
 from geoseg.errors import BandError, ConfigError, GeoreferenceError, ReadError
 from geoseg.georeference import Georeference
 from geoseg.labels.values import Tally, ValueCodes
@@ -99,6 +99,8 @@ class RasterLabels:
     def _warped(self, dataset: Any) -> Any:
         place = self._georeference
         assert place is not None
+        assert place.crs is not None
+        check_related(self.path, dataset.crs.to_wkt(), place.crs)
         # GDAL needs a nodata value that is not a class: what lies outside the label raster is not labelled.
         nodata = dataset.nodata if dataset.nodata is not None else self._codes.unused(np.dtype(dataset.dtypes[0]))
         return WarpedVRT(

@@ -61,6 +61,8 @@ def allocate(total: int, weight: F64, size: I64, how: Allocation, *, deviation: 
     floor = np.minimum(np.full(count, max(least, 2), np.int64), size)
     if total < floor.sum():
         raise ConfigError(f"size: {total} units for {count} strata of at least {max(least, 2)}; give {floor.sum()} or more")
+    if total > size.sum():
+        raise ConfigError(f"size: {total} units, and the strata have {int(size.sum())} in all; give fewer")
     key = {"equal": np.ones(count), "proportional": weight, "neyman": weight * (deviation if deviation is not None else 1.0)}[how]
     if key.sum() <= 0:
         raise ConfigError("allocation: neyman needs a deviation above 0: give expected accuracies between 0 and 1")
@@ -86,6 +88,8 @@ def allocate(total: int, weight: F64, size: I64, how: Allocation, *, deviation: 
         low, high = low & (change >= 0), high & (change <= 0)
         found = np.where(low, floor, np.where(high, size, found))
         fixed |= low | high
-    if found.sum() != total or (found > size).any():
-        raise ConfigError(f"size: {total} units, and the strata have {int(size.sum())} in all; give fewer")
+    if found.sum() != total:
+        raise ConfigError(
+            f"size: {total} units, and strata with something to tell have {found.sum()} with the least ones; give fewer"
+        )
     return found

@@ -28,6 +28,8 @@ POLYGONS = 3, 6
 
 MOST_LONGITUDE, MOST_LATITUDE = 721.0, 91.0
 """Degrees that longitudes, counted on over the 180th meridian, and latitudes reach, with room for digits."""
+MOST_PROJECTED = 1e9
+"""Metres or feet that coordinates of maps of the Earth reach, with more room than any false easting takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ class PolygonFile:
                     f"{self.path}: feature {seen + fault + 1} has a coordinate that is no finite number; correct it or leave "
                     "it out"
                 )
-            self._check_degrees(shapely.total_bounds(geometries))
+            self._check_on_earth(shapely.total_bounds(geometries))
             yield geometries, values
             seen += len(geometries)
 
@@ -125,9 +127,17 @@ class PolygonFile:
         if not seen:
             raise ConfigError(f"{self.path}: holds no polygons; give a file with one or more")
 
-    def _check_degrees(self, box: F64) -> None:
-        """Refuse coordinates in metres in a file of degrees, as GeoJSON is where it names no CRS."""
+    def _check_on_earth(self, box: F64) -> None:
+        """Refuse coordinates in metres in a file of degrees, as GeoJSON is where it names no CRS, and what lies beyond all maps.
+
+        Edges get points in between before they are moved to another CRS: of a length without bound they are points without bound.
+        """
         left, bottom, right, top = box.tolist()
+        if self.crs is not None and self.crs.is_projected and np.abs(box).max() > MOST_PROJECTED:
+            raise ConfigError(
+                f"{self.path}: its coordinates (x {left:g} to {right:g}, y {bottom:g} to {top:g}) lie beyond the Earth, of which "
+                f"its CRS ({self.crs.name}) is a map; correct them, or leave such features out"
+            )
         if self.crs is None or not self.crs.is_geographic or self.crs.axis_info[0].unit_name != "degree":
             return
         if max(-left, right) > MOST_LONGITUDE or max(-bottom, top) > MOST_LATITUDE:
@@ -177,7 +187,7 @@ class PolygonFile:
         found = np.array([box for box in boxes if np.isfinite(box).all()]).reshape(-1, 4)
         if not len(found):
             return None
-        self._check_degrees(np.concatenate([found[:, :2].min(axis=0), found[:, 2:].max(axis=0)]))
+        self._check_on_earth(np.concatenate([found[:, :2].min(axis=0), found[:, 2:].max(axis=0)]))
         left, bottom = found[:, :2].min(axis=0).tolist()
         right, top = found[:, 2:].max(axis=0).tolist()
         return left, bottom, right, top

@@ -10,6 +10,7 @@ import numpy as np
 import pyproj
 
 from geoseg.arrays import F64, I64, Bools
+from geoseg.arrow_stream import ArrowStream
 from geoseg.polygons.placing import polygons_of, valid_polygons
 from geoseg.vectors.opening import open_vector
 from geoseg.vectors.polygon_file import Geometries, PolygonFile
@@ -95,14 +96,16 @@ class PolygonIndex:
                 count += len(shapes)
                 yield pa.RecordBatch.from_arrays([pa.array(number), pa.array(shapely.to_wkb(shapes), pa.binary())], schema=schema)
 
-        pyogrio.raw.write_arrow(
-            pa.RecordBatchReader.from_batches(schema, moved()),
-            path,
-            driver="FlatGeobuf",
-            geometry_name="geometry",
-            geometry_type="Unknown",
-            crs="EPSG:3857" if crs is None else crs.to_wkt(),
-        )
+        stream = ArrowStream(schema, moved())
+        with stream.kept():
+            pyogrio.raw.write_arrow(
+                stream,
+                path,
+                driver="FlatGeobuf",
+                geometry_name="geometry",
+                geometry_type="Unknown",
+                crs="EPSG:3857" if crs is None else crs.to_wkt(),
+            )
         self.area: F64 = np.concatenate(area)
 
     def __len__(self) -> int:

@@ -64,14 +64,18 @@ def _listed(model: str, kind: Kind, folder: Path) -> Listed:
 
 
 def _below(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
-    """Model folders: this one, or those in it."""
-    if (folder / CARD).is_file():
-        yield folder
+    """Model folders: this one, or those in it. Folders that this user may not look into are said, and left out."""
+    try:
+        if (folder / CARD).is_file():
+            yield folder
+            return
+        names = sorted(folder.iterdir()) if depth else []
+        inside = [one for one in names if not one.is_symlink() and one.is_dir() and not one.name.startswith(".")]
+    except OSError as error:
+        log.warning("%s: can't be looked through: %s", folder, error.strerror)
         return
-    if depth:
-        for one in sorted(folder.iterdir()):
-            if one.is_dir() and not one.is_symlink() and not one.name.startswith("."):
-                yield from _below(one, depth - 1)
+    for one in inside:
+        yield from _below(one, depth - 1)
 
 
 def _cached() -> Iterator[tuple[str, Path]]:

@@ -40,7 +40,11 @@ DEFAULT = CalibrationSettings()
     "--holdout", type=Finite(0.05, 0.95), default=DEFAULT.holdout, show_default=True, help="Share of the scenes to measure on."
 )
 @click.option(
-    "--seed", type=int, default=DEFAULT.seed, show_default=True, help="Of the division into fitted and held-out scenes."
+    "--seed",
+    type=click.IntRange(0),
+    default=DEFAULT.seed,
+    show_default=True,
+    help="Of the division into fitted and held-out scenes.",
 )
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), help="The model folder to make. [default: <name>-calibrated in this folder]"

@@ -69,7 +69,9 @@ class _Meaning:
     show_default=True,
     help="Number of chips to draw, where not in a grid.",
 )
-@click.option("--seed", type=int, default=default_of(ChipOptions, "seed"), show_default=True, help="Of what is drawn.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=default_of(ChipOptions, "seed"), show_default=True, help="Of what is drawn."
+)
 @click.option(
     "--labelled",
     type=Finite(),
@@ -139,6 +141,6 @@ def _code(text: str, option: str) -> int:
 
     if text.strip() == "ignore":
         return UNLABELLED
-    if not text.strip().isdigit():
+    if not text.strip().isdecimal():
         raise ConfigError(f"{option}: {text.strip()!r} is neither the code of a class nor ignore")
     return int(text)

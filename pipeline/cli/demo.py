@@ -28,7 +28,7 @@ MAPPING_UNIT = "0.5ha"
     help="Folder for the scene and the result.",
 )
 @click.option("--size", type=click.IntRange(64), default=4096, show_default=True, help="Rows and columns of the scene.")
-@click.option("--seed", type=int, default=7, show_default=True, help="Another number makes another scene.")
+@click.option("--seed", type=click.IntRange(0), default=7, show_default=True, help="Another number makes another scene.")
 def command(out: Path, size: int, seed: int) -> int:
     """Make an Amazon frontier at two dates with known truth, map it and what changed with the shipped model, and compare."""
     import sys

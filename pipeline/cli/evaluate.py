@@ -124,7 +124,9 @@ class _Beside:
     help="Distances for boundary IoU and boundary F1, in pixels or metres; none for no such measures.",
 )
 @click.option("--isbi", metavar="CLASS", help="Also the measures of the ISBI 2012 challenge, for regions of this class.")
-@click.option("--seed", type=int, default=default_of(MeasureOptions, "seed"), show_default=True, help="Of the intervals.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=default_of(MeasureOptions, "seed"), show_default=True, help="Of the intervals."
+)
 @click.option(
     "--baseline",
     multiple=True,

@@ -170,7 +170,7 @@ def names_of(text: str | None) -> dict[int, str]:
 
 
 def _code(text: str) -> int:
-    if not text.isdigit():
+    if not text.isdecimal():
         raise ValueError(text)
     return int(text)
 

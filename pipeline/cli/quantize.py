@@ -33,7 +33,7 @@ DEFAULT = QuantizationSettings()
     show_default=True,
     help="Parts of 512 px that are drawn from the images: half to find ranges, half to measure the loss.",
 )
-@click.option("--seed", type=int, default=DEFAULT.seed, show_default=True, help="Of the draw.")
+@click.option("--seed", type=click.IntRange(0), default=DEFAULT.seed, show_default=True, help="Of the draw.")
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), help="The model folder to make. [default: <name>-int8 in this folder]"
 )

@@ -102,7 +102,11 @@ class _Frame:
 )
 @click.option("--images", help=f"Images for labelling, named on each unit: before.tif,after.tif. {QUOTING}")
 @click.option(
-    "--seed", type=int, default=default_of(SampleSettings, "seed"), show_default=True, help="Another number draws another sample."
+    "--seed",
+    type=click.IntRange(0),
+    default=default_of(SampleSettings, "seed"),
+    show_default=True,
+    help="Another number draws another sample.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the file.")
 @gathered(drawing=_Drawing, frame=_Frame)

@@ -33,8 +33,8 @@ def span_of(key: str) -> tuple[str, str] | None:
     year, _, part = key.partition("-")
     if not part:
         return f"{year}-01-01", f"{year}-12-31"
-    months = 1 if part.isdigit() else 3
-    first = int(part) if part.isdigit() else 3 * SEASONS.index(part)
+    months = 1 if part.isdecimal() else 3
+    first = int(part) if part.isdecimal() else 3 * SEASONS.index(part)
     start = date(int(year), first, 1) if first else date(int(year) - 1, 12, 1)
     after = start.month - 1 + months
     end = date(start.year + after // 12, after % 12 + 1, 1) - timedelta(days=1)

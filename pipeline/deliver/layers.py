@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pyproj
 
+from geoseg.arrow_stream import ArrowStream
 from geoseg.codes import NOT_ANALYSED
 from geoseg.digits import DEGREES, figure
 from geoseg.errors import OutputError, SceneError
@@ -183,18 +184,6 @@ def _shapes(
     return schema, batches()
 
 
-class _Stream:
-    """Record batches for GDAL."""
-
-    def __init__(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-        self._schema, self._batches = schema, batches
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        import pyarrow as pa
-
-        return pa.RecordBatchReader.from_batches(self._schema, iter(self._batches)).__arrow_c_stream__(requested_schema)
-
-
 def add_layer(
     package: Path,
     layer: str,
@@ -223,8 +212,10 @@ def add_layer(
         }
     )
     options = {} if package.exists() else {"dataset_options": {"VERSION": "1.3"}}
+    stream = ArrowStream(schema, batches)
     try:
-        pyogrio.raw.write_arrow(_Stream(schema, batches), package, layer=layer, driver="GPKG", **place, **options)
+        with stream.kept():
+            pyogrio.raw.write_arrow(stream, package, layer=layer, driver="GPKG", **place, **options)
     except (DataSourceError, DataLayerError, FeatureError) as error:
         raise OutputError(f"{package}: can't be written: {error}; make room or choose another place, then run again") from error
 

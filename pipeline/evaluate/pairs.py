@@ -113,17 +113,21 @@ def pair_up(
         raise ConfigError(f"--truth: {truth}: no such file or folder")
     if not given.is_dir() or is_dataset(given):
         return [Pair(files, truth) for files in maps], []
-    truths = {p.relative_to(given).with_suffix("").as_posix(): p for p in sorted(given.rglob("*")) if _is_truth(p)}
+    truths: dict[str, list[Path]] = {}
+    for path in sorted(p for p in given.rglob("*") if _is_truth(p)):
+        truths.setdefault(path.relative_to(given).with_suffix("").as_posix(), []).append(path)
     pairs, alone = [], []
     for files in maps:
         wanted = files.name.replace(*rename) if rename is not None else files.name
         found = truths.get(wanted) or truths.get(Path(wanted).name)
         if found is None:
             alone.append(files.classes)
-        else:
-            pairs.append(Pair(files, str(found)))
+            continue
+        if len(found) > 1:
+            raise ConfigError(f"--truth: {found[0]} and {found[1]} are both the truth of {files.name}; take one of them away")
+        pairs.append(Pair(files, str(found[0])))
     used = {pair.truth for pair in pairs}
-    alone += [str(path) for path in truths.values() if str(path) not in used]
+    alone += [str(path) for paths in truths.values() for path in paths if str(path) not in used]
     if alone and not allow_unpaired:
         more = f" and {len(alone) - 1} more" if len(alone) > 1 else ""
         raise ConfigError(
@@ -217,7 +221,7 @@ def _codes(truth: str, classes: Classes, options: TruthOptions) -> dict[str, int
 def _code(name: str, classes: Classes) -> int:
     if name in classes.names:
         return classes.names.index(name)
-    if name.isdigit() and int(name) < len(classes.names):
+    if name.isdecimal() and int(name) < len(classes.names):
         return int(name)
     raise ConfigError(f"{name!r} is no class: {', '.join(classes.names)}")
 

@@ -63,7 +63,7 @@ def opened_scenes(options: BaselineOptions, classes: Classes, reading: TruthOpti
     # Without names of the user all bands are taken, by number.
     numbers = tuple(str(k + 1) for k in range(len(names))) if options.bands is None else None
     bands = names if options.bands is None else tuple(options.bands)
-    if absent := [name for name in bands if name not in names and not (name.isdigit() and 1 <= int(name) <= len(names))]:
+    if absent := [name for name in bands if name not in names and not (name.isdecimal() and 1 <= int(name) <= len(names))]:
         raise ConfigError(f"--baseline-bands: no band of the images is {', '.join(absent)}; there are {', '.join(names)}")
     tables = [_table(text, reading, numbers) for text in options.train]
     recipe = _recipe(bands, dtype, classes, reading, [shown.model_copy(update={"bands": numbers}), *tables])

@@ -57,7 +57,7 @@ def stac_search(config: Config, bands: Sequence[str] = ()) -> StacSearch:
     """
     stac, named = config.stac, config.scene.bands
     if named is not None:
-        bands = () if any(name.isdigit() for name in named) else named
+        bands = () if any(name.isdecimal() for name in named) else named
     return StacSearch(
         collections=stac.collections,
         bbox=stac.bbox,

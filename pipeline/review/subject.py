@@ -48,7 +48,7 @@ class Subject:
             ConfigError: It is none, or holds no map whose polygons can be reviewed.
         """
         folder = folder.resolve()
-        version = int(folder.name) if is_reviews(folder.parent) and folder.name.isdigit() else 0
+        version = int(folder.name) if is_reviews(folder.parent) and folder.name.isdecimal() else 0
         scene = folder.parent.parent if version else folder
         if scene.is_dir():
             RunFolder(scene).settle()
@@ -130,7 +130,7 @@ class Subject:
         """The versions that are there, the run aside."""
         if not self.reviews.is_dir():
             return []
-        return sorted(int(p.name) for p in self.reviews.iterdir() if p.name.isdigit() and (p / REPORT).is_file())
+        return sorted(int(p.name) for p in self.reviews.iterdir() if p.name.isdecimal() and (p / REPORT).is_file())
 
     def polygons(self, version: int | None = None) -> PolygonFile:
         """The polygons of a version, by default of the one that was named.

@@ -150,7 +150,7 @@ def _code_of(wanted: str, names: Mapping[int, str], files: MapFiles) -> int:
     by_name = {name: code for code, name in names.items()}
     if wanted in by_name:
         return by_name[wanted]
-    if wanted.isdigit() and int(wanted) < NOT_ANALYSED:
+    if wanted.isdecimal() and int(wanted) < NOT_ANALYSED:
         return int(wanted)
     known = ", ".join(by_name) or "none; name them with --names, or give the code"
     raise ConfigError(f"--class: {files.classes} has no class {wanted!r}; it has {known}")

@@ -56,36 +56,51 @@ def codes_by_legend(
 
 
 def pair_labels(scenes: Sequence[SceneRef], labels: Sequence[str]) -> list[tuple[SceneRef, str]]:
-    """The label file of each scene: that of the same stem, or the only one.
+    """The label file of each scene: that of its name, folders included, or of its stem, or the only one.
 
     Raises:
-        ConfigError: There are none, or a scene has none.
+        ConfigError: There are none, or a scene has none, or several.
     """
-    files: list[Path] = []
+    files: dict[Path, str] = {}
     layers: dict[Path, str] = {}
     for text in labels:
         path = split_layer(text)[0]
         if path.is_dir() and not is_dataset(path):
             endings = (".tif", ".tiff", *VECTORS)
-            files += sorted(p for p in path.rglob("*") if p.suffix.lower() in endings and is_label_file(p))
+            below = sorted(p for p in path.rglob("*") if p.suffix.lower() in endings and is_label_file(p))
+            files |= {p: p.relative_to(path).with_suffix("").as_posix() for p in below}
         elif path.exists():
-            files.append(path)
+            files[path] = path.stem
             layers[path] = text
         else:
             raise ConfigError(f"labels: {text} is neither a file nor a folder")
     if not scenes:
         raise ConfigError("images: no scene is there that can be read")
     if len(files) == 1:
-        return [(ref, layers.get(files[0], str(files[0]))) for ref in scenes]
-    by_stem = {path.stem: layers.get(path, str(path)) for path in files}
-    pairs = [(ref, by_stem.get(Path(ref.name).name)) for ref in scenes]
-    missing = [ref.name for ref, path in pairs if path is None]
+        return [(ref, layers.get(path, str(path))) for ref in scenes for path in files]
+    names = {ref.name for ref in scenes}
+    by_name, by_stem = dict[str, list[Path]](), dict[str, list[Path]]()
+    for path, name in files.items():
+        by_name.setdefault(name, []).append(path)
+        # What lies in the folder of one scene is not that of another of the same stem.
+        if name not in names:
+            by_stem.setdefault(path.stem, []).append(path)
+    pairs, missing = [], list[str]()
+    for ref in scenes:
+        found = by_name.get(ref.name) or by_stem.get(Path(ref.name).name, [])
+        if len(found) > 1:
+            raise ConfigError(
+                f"labels: the scene {ref.name} has {len(found)}: {found[0]}, {found[1]}{', …' if len(found) > 2 else ''}; give "
+                "one, or put each into a folder of the name of its scene's folder"
+            )
+        pairs += [(ref, layers.get(path, str(path))) for path in found]
+        missing += [] if found else [ref.name]
     if missing:
         raise ConfigError(
             f"labels: {len(missing)} of {len(scenes)} scenes have none, first {missing[0]}; "
             f"a label file has the stem of its scene, there are {len(files)} files"
         )
-    return [(ref, path) for ref, path in pairs if path is not None]
+    return pairs
 
 
 def label_file(image: Path, name: str, data: DataRecipe) -> Path:

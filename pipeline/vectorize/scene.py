@@ -137,7 +137,7 @@ def wanted_codes(classes: Iterable[str], names: Mapping[int, str]) -> tuple[int,
     by_name = {name.casefold(): code for code, name in names.items()}
     found = []
     for text in classes:
-        code = by_name.get(text.strip().casefold(), int(text) if text.strip().isdigit() else None)
+        code = by_name.get(text.strip().casefold(), int(text) if text.strip().isdecimal() else None)
         if code is None or code not in names:
             raise ConfigError(f"vector.classes: {text!r} is none of {', '.join(f'{c} {n}' for c, n in sorted(names.items()))}")
         found.append(code)

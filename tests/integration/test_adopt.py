@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,8 @@ from support import LIMIT_S, ROOT, call_cli, run_cli
 from torch import nn
 
 import geoseg
-from geoseg.models.model_folder import load_model
+from geoseg.models.model_folder import SHIPPED, load_model
+from pipeline.adopt.model_list import list_models
 
 METADATA = {
     "model_type": "Segmentor",
@@ -194,6 +196,24 @@ def test_a_table_of_models_stays_narrow(tmp_path: Path) -> None:
     assert f"{tmp_path / 'none'}: holds no model folder down to 2 levels" in done.stderr
     listed = json.loads(call_cli(["models", tmp_path, "--json"]).stdout)
     assert next(one for one in listed if one["name"] == "many")["classes"] == names
+
+
+def test_a_folder_that_may_not_be_looked_into_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As ``lost+found`` of a disk; the user of tests may be root, who may look into all."""
+    (tmp_path / "closed").mkdir()
+    shutil.copytree(SHIPPED / "buildings", tmp_path / "open" / "buildings")
+    inside = Path.iterdir
+
+    def refused(self: Path) -> Iterator[Path]:
+        if self.name == "closed":
+            raise PermissionError(13, "Permission denied", str(self))
+        return inside(self)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    assert str(tmp_path / "open" / "buildings") in [one.model for one in list_models([tmp_path])]
+    assert f"{tmp_path / 'closed'}: can't be looked through: Permission denied" in caplog.text
 
 
 def test_the_verb_of_python(tmp_path: Path) -> None:

@@ -156,6 +156,22 @@ def test_no_folder_is_left_behind(write_raster: WriteRaster, tmp_path: Path) -> 
         write_chips([image], [bare], out, meaning=LabelOptions(codes={"water": 254}))
 
 
+def test_scenes_of_one_stem(write_raster: WriteRaster, tmp_path: Path) -> None:
+    """Scenes of several folders have the labels of their own folders, and none has those of another, or one of two."""
+    for number, folder in enumerate(("x", "y"), start=1):
+        write_raster(np.full((3, 32, 32), number, np.uint8), f"images/{folder}/a.tif")
+        write_raster(np.full((32, 32), number, np.uint8), f"labels/{folder}/a.tif")
+    images, labels = [str(tmp_path / "in" / "images")], tmp_path / "in" / "labels"
+    write_chips(images, [str(labels)], tmp_path / "chips", options=ChipOptions(size=32))
+    assert [(row["scene"], row["counts"]) for row in index_of(tmp_path / "chips")] == [("x/a", "1:1024"), ("y/a", "2:1024")]
+    (labels / "y" / "a.tif").rename(labels / "y" / "b.tif")
+    with pytest.raises(ConfigError, match="1 of 2 scenes have none, first y/a"):
+        write_chips(images, [str(labels)], tmp_path / "none")
+    (labels / "y" / "b.tif").rename(labels / "x" / "a.tiff")
+    with pytest.raises(ConfigError, match=r"the scene x/a has 2: .*a\.tif, .*a\.tiff; give one"):
+        write_chips(images, [str(labels)], tmp_path / "two")
+
+
 def test_without_a_place(write_raster: WriteRaster, tmp_path: Path) -> None:
     """Images without a place on Earth give chips and an index without footprints."""
     image, labels = patchy(70, 70, 9), patchy(70, 70, 2)

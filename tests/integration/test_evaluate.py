@@ -306,6 +306,13 @@ def test_mistakes_get_one_sentence(scenes: tuple[Path, Path], tmp_path: Path) ->
     bare = write(tmp_path / "bare.tif", codes[:100], crs=None, transform=None)
     with pytest.raises(GeoreferenceError):
         evaluate([str(maps / name)], str(bare), names=NAMES)
+    site = write(tmp_path / "site.tif", codes, truths / name, crs='LOCAL_CS["site",UNIT["metre",1]]')
+    with pytest.raises(GeoreferenceError, match=r"site\.tif: the CRS site and .* have no relation"):
+        evaluate([str(maps / name)], str(site), names=NAMES)
+    shutil.copytree(truths, tmp_path / "two")
+    shutil.copy(tmp_path / "two" / name, (tmp_path / "two" / name).with_suffix(".tiff"))
+    with pytest.raises(ConfigError, match=r"are both the truth of"):
+        evaluate([str(maps)], str(tmp_path / "two"), names=NAMES)
     shutil.copy(maps / name, tmp_path / "twice.tif")
     with pytest.raises(ConfigError, match="2 times"):
         evaluate([str(tmp_path / "twice.tif"), str(tmp_path / "twice.tif")], str(truths / name), names=NAMES)

@@ -15,7 +15,7 @@ from sklearn import metrics
 from support import TRANSFORM, UTM, call_cli
 
 import geoseg
-from geoseg.errors import ConfigError
+from geoseg.errors import ConfigError, GeoreferenceError
 from geoseg.evaluation.value_errors import FIGURES
 
 SCALE, OFFSET = 0.01, -2.0
@@ -156,6 +156,20 @@ def test_a_truth_that_is_a_map(maps: tuple[Path, Path, dict[str, tuple[np.ndarra
     assert found.document["coverage"]["compared"] == np.isfinite(known["east"][0]).sum()
 
 
+def test_masked_pixels_have_no_value(tmp_path: Path) -> None:
+    """Neither of maps nor of truths, on one grid and without a place on Earth."""
+    plain = write(tmp_path / "plain.tif", np.arange(1024, dtype=np.float32).reshape(32, 32))
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        masked = write(tmp_path / "masked.tif", np.where(np.arange(1024).reshape(32, 32) < 512, 9e9, 0).astype(np.float32))
+        bare = write(tmp_path / "bare.tif", np.full((32, 32), 9e9, np.float32), crs=None, transform=None)
+        for path in (masked, bare):
+            with rasterio.open(path, "r+") as dataset:
+                dataset.write_mask(np.arange(1024).reshape(32, 32) >= 512)
+    for prediction, truth in ((masked, plain), (plain, masked), (plain, bare)):
+        coverage = geoseg.evaluate(prediction, truth).document["coverage"]
+        assert (coverage["compared"], coverage["known"]) == (512, 1024 if truth == plain else 512)
+
+
 def test_refused(maps: tuple[Path, Path, dict[str, tuple[np.ndarray, np.ndarray]]], tmp_path: Path) -> None:
     folder, truths, _ = maps
     with pytest.raises(ConfigError, match="--isbi: is for maps of classes, and these are maps of values"):
@@ -168,6 +182,9 @@ def test_refused(maps: tuple[Path, Path, dict[str, tuple[np.ndarray, np.ndarray]
         dataset.units = ("ft",)
     with pytest.raises(ConfigError, match="is in ft, and the map in m"):
         geoseg.evaluate(folder, truths)
+    other = write(tmp_path / "site.tif", np.ones((9, 9), np.float32), crs='LOCAL_CS["site",UNIT["metre",1]]')
+    with pytest.raises(GeoreferenceError, match=r"site\.tif: the CRS site and .* have no relation"):
+        geoseg.evaluate(folder / "east", other)
     polygons = tmp_path / "truth.geojson"
     polygons.write_text('{"type": "FeatureCollection", "features": []}')
     with pytest.raises(ConfigError, match="compared with rasters of numbers, not with polygons"):

@@ -120,6 +120,8 @@ def test_nothing_found_and_what_can_not_be_matched(
     truth.set_crs(None, allow_override=True).to_file(tmp_path / "nowhere.gpkg")
     found.iloc[:0].to_file(tmp_path / "none.gpkg")
     found.assign(geometry=found.centroid).to_file(tmp_path / "points.gpkg")
+    truth.assign(geometry=shapely.box(-1e300, 0, 1e300, 1)).to_file(tmp_path / "beyond.gpkg")
+    truth.assign(geometry=shapely.Polygon([(0, 0), (np.nan, 1), (1, 1)])).to_file(tmp_path / "nan.gpkg")
     for name, words in (
         (("none.gpkg", "truth.gpkg"), "0 of 0 found and 400 in the truth match"),
         (("points.gpkg", "truth.gpkg"), "0 of 0 found"),
@@ -133,6 +135,8 @@ def test_nothing_found_and_what_can_not_be_matched(
         ("nowhere.gpkg", "truth.gpkg", "has no CRS"),
         ("missing.gpkg", "truth.gpkg", "no such file"),
         (".", "truth.gpkg", "holds no polygons ("),
+        ("nan.gpkg", "truth.gpkg", "feature 1 has a coordinate that is no finite number"),
+        ("beyond.gpkg", "truth.gpkg", "lie beyond the Earth, of which its CRS (WGS 84 / UTM zone 36N) is a map"),
     ):
         done = call_cli(["match", tmp_path / left, tmp_path / right])
         assert done.returncode == 2, done.stderr

@@ -174,6 +174,7 @@ def test_mistakes_get_one_sentence(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "cells.geojson"
     for arguments, words in [
         (("pit", "64px"), "has no class 'pit'"),
+        (("²", "64px"), "has no class '²'"),
         (("1", "64"), "is not a distance"),
         (("1", "1m"), "less than a pixel"),
     ]:

@@ -190,7 +190,7 @@ def _by_user(scene: Scene, wanted: Sequence[str], chosen: Sequence[str]) -> tupl
         )
     result = []
     for text in chosen:
-        if text.strip().isdigit():
+        if text.strip().isdecimal():
             index = int(text) - 1
             if not 0 <= index < len(scene.bands):
                 raise BandError(

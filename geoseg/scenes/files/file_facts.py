@@ -104,7 +104,7 @@ def _note_values(dataset: rasterio.DatasetReader, notes: list[str], *, palette: 
     bits = {dataset.tags(i, ns="IMAGE_STRUCTURE").get("NBITS", "") for i in dataset.indexes}
     text = bits.pop() if len(bits) == 1 else ""
     dtype = np.dtype(dataset.dtypes[0])
-    if text.isdigit() and dtype.kind == "u" and int(text) < dtype.itemsize * 8:
+    if text.isdecimal() and dtype.kind == "u" and int(text) < dtype.itemsize * 8:
         most = 2 ** int(text) - 1
         notes.append(
             f"its pixels have {text} bits, so that their values end at {most}; for a model that takes others pass "

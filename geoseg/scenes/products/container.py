@@ -53,10 +53,17 @@ class Container:
         return next((own for own in self.sizes if own.lower() == lower), None)
 
     def gdal_path(self, name: str) -> str:
-        """The path by which GDAL opens one of its files."""
+        """The path by which GDAL opens one of its files.
+
+        Raises:
+            SceneError: The path of the archive is none that GDAL can take.
+        """
         if self.form == "folder":
             return os.path.join(self.path, *name.split("/"))
-        return f"/vsi{self.form}/{{{os.path.abspath(self.path)}}}/{self.root}{name}"
+        path = os.path.abspath(self.path)
+        if not _braces_match(path):
+            raise SceneError(f"{self.path}: its path holds braces that don't match, by which GDAL can't find its end; rename it")
+        return f"/vsi{self.form}/{{{path}}}/{self.root}{name}"
 
     def shown(self, name: str) -> str:
         """A file of it, for messages."""
@@ -142,6 +149,16 @@ def open_container(path: str) -> Container:
     tops = {name.split("/")[0] for name in sizes}
     root = f"{tops.pop()}/" if len(tops) == 1 and all("/" in name for name in sizes) else ""
     return Container(path, form, root, {name.removeprefix(root): size for name, size in sizes.items()}, stored)
+
+
+def _braces_match(path: str) -> bool:
+    """Whether GDAL finds the end of a path in braces."""
+    open_ = 0
+    for letter in path:
+        open_ += (letter == "{") - (letter == "}")
+        if open_ < 0:
+            return False
+    return open_ == 0
 
 
 def open_beside(path: str, start: str) -> Container:

@@ -16,6 +16,7 @@ import pyogrio.raw
 import pyproj
 import shapely
 
+from geoseg.arrow_stream import ArrowStream
 from geoseg.documents import Json
 from geoseg.errors import ConfigError, OutputError
 from geoseg.formats.vector import FIXED_DATE, add_style
@@ -84,18 +85,20 @@ def export_work(folder: Path, out: Path, *, overwrite: bool = False) -> Exported
     done = 0
     with output_file(out) as part:
         rows = _Rows(subject, standing, names, order)
+        stream = ArrowStream(_schema(), rows.batches())
         try:
-            pyogrio.raw.write_arrow(
-                rows,
-                part,
-                layer=LAYER,
-                driver="GPKG",
-                geometry_name="geom",
-                geometry_type="MultiPolygon",
-                crs=file.crs.to_wkt(),
-                dataset_options={"VERSION": "1.3"},
-                layer_options={"GEOMETRY_NAME": "geom", "FID": "fid"},
-            )
+            with stream.kept():
+                pyogrio.raw.write_arrow(
+                    stream,
+                    part,
+                    layer=LAYER,
+                    driver="GPKG",
+                    geometry_name="geom",
+                    geometry_type="MultiPolygon",
+                    crs=file.crs.to_wkt(),
+                    dataset_options={"VERSION": "1.3"},
+                    layer_options={"GEOMETRY_NAME": "geom", "FID": "fid"},
+                )
         except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError) as error:
             raise OutputError(f"{out}: can't be written: {error}") from error
         done = rows.done
@@ -128,13 +131,8 @@ class _Rows:
         self._crs = subject.polygons().crs
         self.done = 0
 
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        import pyarrow as pa
-
-        batches = self._batches()
-        return pa.RecordBatchReader.from_batches(_schema(), batches).__arrow_c_stream__(requested_schema)
-
-    def _batches(self) -> Iterator[pa.RecordBatch]:
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows, some at a time."""
         import pyarrow as pa
 
         for geometries, polygons in polygons_in(self._subject.polygons()):

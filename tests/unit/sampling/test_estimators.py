@@ -98,6 +98,8 @@ def test_too_few_units_and_impossible_sizes_are_refused() -> None:
         Sample(np.array([0, 0, 0]), np.array([2.0]))
     with pytest.raises(ConfigError, match="give fewer"):
         allocate(100, np.array([0.5, 0.5]), np.array([10, 20]), "proportional")
+    with pytest.raises(ConfigError, match="the strata have 30 in all; give fewer"):
+        allocate(10**30, np.array([0.5, 0.5]), np.array([10, 20]), "proportional")
     with pytest.raises(ConfigError, match="give 100 or more"):
         allocate(60, np.array([0.5, 0.5]), np.array([1000, 2000]), "proportional", least=50)
     # A stratum that is smaller than its share gives all it has.

@@ -161,6 +161,14 @@ def test_a_zipped_safe_is_the_folder(tmp_path: Path, method: int, name: str) -> 
     assert len(listed) == 1 or {item.name for item in listed} >= {f"a/{safe.stem}", safe.stem}
 
 
+def test_braces_in_the_name_of_an_archive(tmp_path: Path) -> None:
+    """GDAL has the path of an archive in braces: those that match are a part of it, and others are refused."""
+    whole = zipped(write_safe(tmp_path / "a", sentinel2_pixels(60)), tmp_path / "whole.zip")
+    assert open_scene(str(whole.rename(tmp_path / "{1}.zip"))).width == 60
+    with pytest.raises(SceneError, match=r"a}b{c\.zip: its path holds braces that don't match.*rename it"):
+        open_scene(str((tmp_path / "{1}.zip").rename(tmp_path / "a}b{c.zip")))
+
+
 @pytest.mark.parametrize("inner", ["", "./", "folder/"])
 def test_a_landsat_tar_is_the_folder(tmp_path: Path, inner: str) -> None:
     product = write_landsat(tmp_path / "a", LANDSAT)
