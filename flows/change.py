@@ -135,7 +135,7 @@ def compare_stream(
     log = get_run_logger()
     places = [resolve("sources", source) for source in sources]
     search = stac_search(config, load_models([model]).card.bands)
-    listed, refused = list_scenes(places, allow_vrt=config.scene.allow_vrt, may_be_empty=True, search=search)
+    listed, refused = list_scenes(places, allow_vrt=config.scene.allow_vrt, may_be_empty=True, search=search, out=out)
     scenes, outside = sort_out(listed, out)
     pairs, unplaced = consecutive_pairs(scenes, scene_options(config))
     for item in (*refused, *outside, *unplaced):

@@ -93,7 +93,7 @@ def composite_scenes(
     """
     check(read={"sources": sources}, written={"out": [out]}, models={"model": [model]}, config=config)
     places = [resolve("sources", source) for source in sources]
-    for ref in list_scenes(places, allow_vrt=config.scene.allow_vrt, search=stac_search(config))[0]:
+    for ref in list_scenes(places, allow_vrt=config.scene.allow_vrt, search=stac_search(config), out=out)[0]:
         check_scene(ref, out)
     with logs_to_prefect():
         images, own = compose(places, out, config)

@@ -45,7 +45,7 @@ def command(
     config = config_from(options, file)
     refuse_idle(given_in(options), config, Purpose(inputs=inputs, composite=config.composite.method, mapped=False))
     if dry_run:
-        show_plan(plan_composite(inputs, config), as_json=as_json)
+        show_plan(plan_composite(inputs, config, out), as_json=as_json)
         return 0
     made = composite(inputs, out, config, overwrite=overwrite)
     if as_json:
