@@ -167,12 +167,13 @@ def to_label(data: EventData, labelled: I64, probability: F64 | None, count: int
 
     Each is that whose features lie the farthest from all that are labelled or chosen (the core set of Sener and Savarese 2018,
     arXiv:1708.00489, by the greedy choice of Gonzalez 1985), its distance weighted by how unsure the model is: one less the
-    margin between the two most probable classes (Scheffer et al. 2001). Without labels, the first is the most central one.
+    margin between the two most probable classes (Scheffer et al. 2001). Without labels, the first is the one that the model is
+    the least sure of, or without a model the most central one.
 
     Args:
         data: The event.
         labelled: (n,) buildings that have a label.
-        probability: (N, K) of a model of the event; None where there is none yet.
+        probability: (N, K) of a model of the event, or of any that grades it; None where there is none yet.
         count: How many; fewer where the event has fewer.
     """
     x = data.after
@@ -189,6 +190,8 @@ def to_label(data: EventData, labelled: I64, probability: F64 | None, count: int
     while len(chosen) < min(count, len(x) - len(labelled)):
         if np.isfinite(away).all():
             one = int(np.argmax(np.where(free, unsure * away, -1.0)))
+        elif probability is not None:
+            one = int(np.argmax(unsure))
         else:
             one = int(np.argmin(((x - x.mean(axis=0)) ** 2).sum(axis=1)))
         chosen.append(one)

@@ -101,7 +101,8 @@ class _Shown:
 @click.option(
     "--label-next",
     type=click.IntRange(1),
-    help=f"How many buildings label_next.gpkg names to label next; without --labels, where to begin. [default: {SUGGESTIONS}]",
+    help=f"How many buildings label_next.gpkg names to label next; without --labels, where to begin, "
+    f"by the grades of --model where it grades damage. [default: {SUGGESTIONS}]",
 )
 @click.option("--weights", help="Weights of an encoder for --labels, as of train-damage, in the place of the model's: a file.")
 @click.option("--buildings", default=FINDER, show_default=True, help="The model that finds buildings, without --footprints.")

@@ -134,6 +134,10 @@ def _event_model(document: DamageDocument) -> tuple[Section, ...]:
     """What the model of this event was learned from, and how right it is."""
     if (event := document.get("event_model")) is None:
         return ()
+    following = Entry("To label next", f"{event['label_next']:,} buildings in label_next.gpkg")
+    if not event["labels"]:
+        text = "No building of this event is labelled yet: what is, a model of this event learns from."
+        return (Section("A model of this event", (Words(text), Facts((following,)))),)
     by_class = ", ".join(f"{count} {name}" for name, count in event["by_class"].items())
     entries = [Entry("Labelled buildings", f"{event['labels']:,} ({by_class})")]
     if (found := event["cross_validated"]) is not None:
@@ -149,7 +153,7 @@ def _event_model(document: DamageDocument) -> tuple[Section, ...]:
             entries.append(
                 Entry("Weight of the model that was given", f"{found['prior_weight']:.2f}; 1 is as it is, 0 not at all")
             )
-    entries.append(Entry("To label next", f"{event['label_next']:,} buildings in label_next.gpkg"))
+    entries.append(following)
     text = (
         "The grades come from a model of this event alone, which knows its labels and an encoder that is left as it is; labelled "
         "buildings have the class of their label. It says nothing of other events."
