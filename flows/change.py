@@ -18,6 +18,7 @@ from flows.outside import inside, outside
 from flows.pages.run_artifacts import logs_to_prefect
 from flows.pages.scene_artifact import show_scene
 from flows.stages import may_pass
+from geoseg.dialect import number_of
 from geoseg.errors import OutsideAreaError
 from geoseg.models.ensemble import load_models
 from geoseg.models.model_folder import Model, load_model
@@ -160,7 +161,7 @@ def compare_stream(
             write_collection(Path(out), entries)
             write_folder_page(Path(out), entries)
     if failed:
-        raise RuntimeError(f"{len(failed)} of {len(pairs)} pairs could not be compared: {failed[0]}")
+        raise RuntimeError(f"{len(failed)} of {number_of(len(pairs), 'pair')} could not be compared: {failed[0]}")
     return found
 
 

@@ -18,7 +18,7 @@ from geoseg.arrays import F32, F64, I64
 from geoseg.damage.embedder import Embedded
 from geoseg.damage.event_head import EventHead, Examples, fit_head
 from geoseg.damage.scale import CLASSES, building_figures, chances, class_f1, decided
-from geoseg.dialect import setting
+from geoseg.dialect import number_of, setting
 from geoseg.errors import ConfigError
 from geoseg.sampling.bootstrap import DRAWS, interval
 
@@ -121,7 +121,7 @@ def learn_event(data: EventData, which: I64, label: I64, *, seed: int = 0) -> Ev
     counts = np.bincount(label, minlength=len(CLASSES))
     if len(label) < LEAST_LABELS or (counts > 0).sum() < 2:
         raise ConfigError(
-            f"{setting('labels')}: {len(label)} labelled buildings of {int((counts > 0).sum())} classes; at least "
+            f"{setting('labels')}: {len(label)} labelled buildings of {number_of(int((counts > 0).sum()), 'class')}; at least "
             f"{LEAST_LABELS} of 2 classes are needed: label more of those in label_next.gpkg"
         )
     fold = np.empty(len(label), np.int64)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from geoseg.dialect import number_of
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options, given_in
 from pipeline.cli.output import echo
 from pipeline.config.compositing import LEFT_OUT, SECTIONS
@@ -51,9 +52,8 @@ def command(
     if as_json:
         echo(json.dumps({"images": [str(path) for path in made.images], "record": str(made.record), "fresh": made.fresh}))
     else:
-        count = len(made.images)
         done = "" if made.fresh else "there already: "
-        echo(f"{done}{count} image{'s' if count > 1 else ''}: {', '.join(map(str, made.images))}; {made.record}", err=True)
+        echo(f"{done}{number_of(len(made.images), 'image')}: {', '.join(map(str, made.images))}; {made.record}", err=True)
     return 0
 
 

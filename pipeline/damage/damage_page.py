@@ -9,6 +9,7 @@ import numpy as np
 
 from geoseg.codes import UNGRADED
 from geoseg.damage.scale import CLASSES, STYLES
+from geoseg.dialect import number_of
 from geoseg.formats.page.amounts import percent, share_of
 from geoseg.formats.page.elements import Cell, Entry, Facts, Histogram, Notes, Page, Pictures, Row, Section, Table, Words
 from geoseg.formats.page.minding import ranked
@@ -134,7 +135,7 @@ def _event_model(document: DamageDocument) -> tuple[Section, ...]:
     """What the model of this event was learned from, and how right it is."""
     if (event := document.get("event_model")) is None:
         return ()
-    following = Entry("To label next", f"{event['label_next']:,} buildings in label_next.gpkg")
+    following = Entry("To label next", f"{number_of(event['label_next'], 'building')} in label_next.gpkg")
     if not event["labels"]:
         text = "No building of this event is labelled yet: what is, a model of this event learns from."
         return (Section("A model of this event", (Words(text), Facts((following,)))),)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from geoseg.arrays import F64
 from geoseg.damage.event_model import EventData, EventFigures, EventModel, learn_event, to_label
 from geoseg.damage.scale import CLASSES, decided
-from geoseg.dialect import setting
+from geoseg.dialect import number_of, setting
 from geoseg.errors import ConfigError
 from geoseg.models.model_folder import file_hash
 from pipeline.damage.buildings import Building
@@ -111,7 +111,7 @@ class Event:
         card, count = self.case.model.card, len(self.labels.by_number)
         encoder = f"{card.name} {card.version}" if self.weights is None else Path(self.options.weights or "").stem
         sha256 = self.weights or self.case.model.sha256
-        return {"name": "model of this event", "version": f"({count} labels, encoder {encoder})", "sha256": sha256}
+        return {"name": "model of this event", "version": f"({number_of(count, 'label')}, encoder {encoder})", "sha256": sha256}
 
     def entry(self, result: EventGrades) -> EventEntry:
         """The model of the event in the summary."""
