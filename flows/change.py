@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
+from prefect.states import State
 from prefect.tasks import exponential_backoff
 
 from flows.access.allowed import Texts, check, check_scene, sort_out
 from flows.access.references import resolve
+from flows.outside import inside, outside
 from flows.pages.run_artifacts import logs_to_prefect
 from flows.pages.scene_artifact import show_scene
 from flows.stages import may_pass
+from geoseg.dialect import number_of
 from geoseg.errors import OutsideAreaError
 from geoseg.models.ensemble import load_models
 from geoseg.models.model_folder import Model, load_model
@@ -36,6 +39,8 @@ from pipeline.publish.folder_page import write_folder_page
 __all__ = ["compare_dates", "compare_stream", "grade_damage", "grade_event"]
 
 HOUR = 3600
+Made: TypeAlias = dict[str, Any] | list[dict[str, Any]]
+"""A summary, or one for each feature of a file of areas."""
 
 
 @task(
@@ -49,12 +54,12 @@ HOUR = 3600
 )
 def compare(
     ref: SceneRef, model: str, out: str, config: Config, zones: str | None, *, alone: bool = True
-) -> dict[str, Any] | OutsideAreaError:
-    """Map the changes of one place; what an earlier run has finished is kept. One outside of the area is no failure."""
+) -> dict[str, Any] | State[Any]:
+    """Map the changes of one place; what an earlier run has finished is kept. One outside of the area ends as ``Outside``."""
     with workers_for(config) as open_workers:
         done = map_changes(ref, load_models([model]), config, Path(out), zones=zones, open_workers=open_workers, alone=alone)
     if done.report.left_out:
-        return OutsideAreaError(str(done.report.reason))
+        return outside(OutsideAreaError(str(done.report.reason)))
     if done.report.status == "failed":
         raise RuntimeError(done.report.reason)
     show_scene(done.folder)
@@ -67,21 +72,20 @@ def compare(
     }
 
 
-def _each(
-    ref: SceneRef, config: Config, make: Callable[[SceneRef], dict[str, Any] | OutsideAreaError]
-) -> dict[str, Any] | list[dict[str, Any]]:
-    """What is made of a place, or of each feature of the file of areas that it touches."""
-    log = get_run_logger()
-
-    def made(one: SceneRef) -> dict[str, Any]:
-        result = make(one)
-        if isinstance(result, OutsideAreaError):
-            raise result
-        return result
-
-    with logs_to_prefect():
-        found = each_area(ref, config, made, lambda one, error: log.warning("%s: skipped: %s", one.name, error))
-    return found[0] if config.area.aoi_column is None else found
+def _each(ref: SceneRef, config: Config, make: Callable[[SceneRef], State[dict[str, Any]]]) -> Made | State[Any]:
+    """What is made of a place, or of each feature of the file of areas that it touches; ``Outside`` where it touches none."""
+    log, several = get_run_logger(), config.area.aoi_column is not None
+    try:
+        with logs_to_prefect():
+            found = each_area(
+                ref,
+                config,
+                lambda one: inside(make(one)),
+                lambda one, error: log.warning("%s: skipped: %s", one.name, error),
+            )
+    except OutsideAreaError as error:
+        return outside(error, [] if several else {"scene": ref.name, "status": "skipped", "reason": str(error)})
+    return found if several else found[0]
 
 
 @flow(name="compare-dates", flow_run_name="{out}", validate_parameters=True)
@@ -91,7 +95,7 @@ def compare_dates(
     out: str,
     config: Config = Config(),  # noqa: B008 - frozen
     zones: str | None = None,
-) -> dict[str, Any] | list[dict[str, Any]]:
+) -> Made | State[Any]:
     """Map loss and gain between dates of one place.
 
     Args:
@@ -103,12 +107,12 @@ def compare_dates(
 
     Returns:
         The summary, as ``changes.json`` has it; with ``area.aoi_column`` one for each feature of the file of areas that the
-        dates touch.
+        dates touch. Where they touch no area, the state is ``Outside``, which is complete.
     """
     check(read={"dates": dates, "zones": [zones]}, written={"out": [out]}, models={"model": [model]}, config=config)
     ref = pair_under(config, [resolve("dates", date) for date in dates], load_models([model]).card.bands)
     check_scene(ref, out)
-    return _each(ref, config, lambda one: compare(one, model, out, config, zones))
+    return _each(ref, config, lambda one: compare(one, model, out, config, zones, return_state=True))
 
 
 @flow(name="compare-stream", flow_run_name="{out}", validate_parameters=True)
@@ -135,7 +139,7 @@ def compare_stream(
     log = get_run_logger()
     places = [resolve("sources", source) for source in sources]
     search = stac_search(config, load_models([model]).card.bands)
-    listed, refused = list_scenes(places, allow_vrt=config.scene.allow_vrt, may_be_empty=True, search=search)
+    listed, refused = list_scenes(places, allow_vrt=config.scene.allow_vrt, may_be_empty=True, search=search, out=out)
     scenes, outside = sort_out(listed, out)
     pairs, unplaced = consecutive_pairs(scenes, scene_options(config))
     for item in (*refused, *outside, *unplaced):
@@ -144,21 +148,20 @@ def compare_stream(
     with logs_to_prefect():
         for ref in pairs:
             state = compare(ref, model, out, config, zones, alone=False, return_state=True)
-            if state.is_completed():
-                result = state.result()
-                if isinstance(result, OutsideAreaError):
-                    log.warning("%s: skipped: %s", ref.name, result)
+            try:
+                if state.is_completed():
+                    found.append(inside(state))
                 else:
-                    found.append(result)
-            else:
-                failed.append(f"{ref.name}: {state.message}")
+                    failed.append(f"{ref.name}: {state.message}")
+            except OutsideAreaError as error:
+                log.warning("%s: skipped: %s", ref.name, error)
         if found:
             entries = [one["entry"] for one in found]
             write_index(Path(out), entries)
             write_collection(Path(out), entries)
             write_folder_page(Path(out), entries)
     if failed:
-        raise RuntimeError(f"{len(failed)} of {len(pairs)} pairs could not be compared: {failed[0]}")
+        raise RuntimeError(f"{len(failed)} of {number_of(len(pairs), 'pair')} could not be compared: {failed[0]}")
     return found
 
 
@@ -179,10 +182,13 @@ def grade(
     config: Config,
     zones: str | None,
     event: EventOptions | None = None,
-) -> dict[str, Any]:
-    """Grade the buildings of a place."""
-    given = footprints_for(ref, footprints, buildings, model.card, config, Path(out))
-    done = map_damage(ref, given, model, config, Path(out), CountOptions(zones=zones), event=event)
+) -> dict[str, Any] | State[Any]:
+    """Grade the buildings of a place; one outside of the area ends as ``Outside``."""
+    try:
+        given = footprints_for(ref, footprints, buildings, model.card, config, Path(out))
+        done = map_damage(ref, given, model, config, Path(out), CountOptions(zones=zones), event=event)
+    except OutsideAreaError as error:
+        return outside(error)
     return {"folder": str(done.folder), **done.document}
 
 
@@ -201,7 +207,7 @@ def grade_damage(
     buildings: str = "buildings",
     config: Config = Config(),  # noqa: B008 - frozen
     zones: str | None = None,
-) -> dict[str, Any] | list[dict[str, Any]]:
+) -> Made | State[Any]:
     """Grade the damage of buildings between two images.
 
     Args:
@@ -216,14 +222,14 @@ def grade_damage(
 
     Returns:
         The summary, as ``damage.json`` has it; with ``area.aoi_column`` one for each feature of the file of areas that the
-        images touch.
+        images touch. Where there is no building in an area, the state is ``Outside``, which is complete.
     """
     read: Texts = {"pre": [pre], "post": [post], "footprints": _places(footprints), "zones": [zones]}
     check(read=read, written={"out": [out]}, models={"model": [model], "buildings": [buildings]}, config=config)
     loaded = load_model(model)
     ref = pair_under(config, [resolve("pre", pre), resolve("post", post)], loaded.card.bands)
     check_scene(ref, out)
-    return _each(ref, config, lambda one: grade(one, footprints, buildings, loaded, out, config, zones))
+    return _each(ref, config, lambda one: grade(one, footprints, buildings, loaded, out, config, zones, return_state=True))
 
 
 @flow(name="grade-event", flow_run_name="{out}", validate_parameters=True)
@@ -236,7 +242,7 @@ def grade_event(
     model: str | None = None,
     config: Config = Config(),  # noqa: B008 - frozen
     zones: str | None = None,
-) -> dict[str, Any] | list[dict[str, Any]]:
+) -> Made | State[Any]:
     """Grade the damage of buildings between two images by a model of this event, learned from some labelled ones.
 
     Args:
@@ -251,7 +257,7 @@ def grade_event(
 
     Returns:
         The summary, as ``damage.json`` has it; with ``area.aoi_column`` one for each feature of the file of areas that the
-        images touch.
+        images touch. Where there is no building in an area, the state is ``Outside``, which is complete.
     """
     read: Texts = {"pre": [pre], "post": [post], "labels": labels, "footprints": _places(footprints), "zones": [zones]}
     check(read=read, written={"out": [out]}, models={"model": [model]}, config=config)
@@ -259,4 +265,4 @@ def grade_event(
     loaded = model_for(model, event)
     ref = pair_under(config, [resolve("pre", pre), resolve("post", post)], loaded.card.bands)
     check_scene(ref, out)
-    return _each(ref, config, lambda one: grade(one, footprints, FINDER, loaded, out, config, zones, event))
+    return _each(ref, config, lambda one: grade(one, footprints, FINDER, loaded, out, config, zones, event, return_state=True))

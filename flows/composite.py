@@ -16,6 +16,7 @@ from flows.access.references import resolve
 from flows.pages.run_artifacts import logs_to_prefect
 from flows.pages.scene_artifact import show_scene
 from flows.stages import gpu_turn, may_pass
+from geoseg.dialect import number_of
 from geoseg.errors import OutputError, SceneError
 from geoseg.models.model_folder import load_model
 from geoseg.scenes.sources import list_scenes
@@ -64,7 +65,9 @@ def map_images(images: Sequence[str], model: str, out: str, config: Config) -> l
         reports = segment_folder(scenes, refused, loaded, config, Path(out), open_workers)
     failed = [report for report in reports if report.status in ("failed", "partial")]
     if failed:
-        raise SceneError(f"{len(failed)} of {len(reports)} images could not be mapped: {failed[0].scene}: {failed[0].reason}")
+        raise SceneError(
+            f"{len(failed)} of {number_of(len(reports), 'image')} could not be mapped: {failed[0].scene}: {failed[0].reason}"
+        )
     if not all(report.left_out for report in reports):
         clear_earlier(images, Path(out))
     return [report.entry() for report in reports]
@@ -93,7 +96,7 @@ def composite_scenes(
     """
     check(read={"sources": sources}, written={"out": [out]}, models={"model": [model]}, config=config)
     places = [resolve("sources", source) for source in sources]
-    for ref in list_scenes(places, allow_vrt=config.scene.allow_vrt, search=stac_search(config))[0]:
+    for ref in list_scenes(places, allow_vrt=config.scene.allow_vrt, search=stac_search(config), out=out)[0]:
         check_scene(ref, out)
     with logs_to_prefect():
         images, own = compose(places, out, config)

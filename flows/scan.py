@@ -22,6 +22,7 @@ from flows.limits import SCAN_S
 from flows.pages.scan_artifact import UNFINISHED, scan_name, show_scan
 from flows.segment import segment_scene
 from flows.sentences import tell_in_sentences
+from geoseg.dialect import number_of
 from geoseg.errors import OutputBusyError, SceneError
 from geoseg.models.model_folder import load_model
 from geoseg.scenes.remote import shown
@@ -88,8 +89,8 @@ def scan(
     if not failed and not current.away:
         return [report.entry() for report in reports]
     told = [*(f"{report.scene}: {report.reason}" for report in failed), *(away.reason for away in current.away)]
-    counts = [f"{len(failed)} of {len(reports)} scenes failed"] if failed else []
-    counts += [f"{len(current.away)} sources did not answer"] if current.away else []
+    counts = [f"{len(failed)} of {number_of(len(reports), 'scene')} failed"] if failed else []
+    counts += [f"{number_of(len(current.away), 'source')} did not answer"] if current.away else []
     message = f"{' and '.join(counts)}: {'; '.join(told[:MOST_TOLD])}{'; …' if len(told) > MOST_TOLD else ''}"
     return Failed(name=UNFINISHED, message=message, data=SceneError(message))
 

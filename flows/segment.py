@@ -14,11 +14,11 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging import get_run_logger
-from prefect.states import Completed
 
 from flows import stages
 from flows.access.allowed import allowed, check, check_scene, check_webhook
 from flows.access.handed import HANDED, Handed
+from flows.outside import OUTSIDE, inside, outside
 from flows.pages.run_artifacts import ProgressArtifact, logs_to_prefect
 from flows.pages.scene_artifact import show_scene
 from geoseg.errors import ConfigError, OutsideAreaError
@@ -33,17 +33,14 @@ from pipeline.plan.within import each_area, features_of
 from pipeline.publish.report import SceneReport
 from pipeline.segment.folder import check_out
 from pipeline.segment.outcome import failed_scene
-from pipeline.segment.planned import SceneJob
+from pipeline.segment.planned import PlannedScene, SceneJob
 from pipeline.segment.publishing import clear, skipped
 from pipeline.segment.run import held
 from pipeline.watch.webhook import notify
 
-__all__ = ["OUTSIDE", "segment_scene"]
+__all__ = ["segment_scene"]
 
 log = logging.getLogger(__name__)
-
-OUTSIDE = "Outside"
-"""Name of the state of a run whose scene does not touch the area of interest: it is complete, without a map."""
 
 
 def _tell(flow: Any, flow_run: FlowRun, state: State[Any]) -> None:
@@ -130,7 +127,7 @@ def segment_scene(
             return each_area(ref, config, make, _left_out) if several else make(ref)
         except OutsideAreaError as error:
             entry = failed_scene(error, ref, folder).entry()
-            return Completed(name=OUTSIDE, message=entry["reason"], data=[] if several else entry)
+            return outside(error, [] if several else entry)
 
 
 def _within(feature: str, ref: SceneRef, config: Config, *, named: bool) -> SceneRef:
@@ -168,9 +165,7 @@ def _segmented(job: SceneJob, means: stages.Means, progress: ProgressArtifact) -
 
 
 def _staged(job: SceneJob, means: stages.Means, progress: ProgressArtifact) -> SceneReport:
-    planned = stages.plan(job)
-    if isinstance(planned, OutsideAreaError):
-        raise planned
+    planned: PlannedScene = inside(stages.plan(job, return_state=True))
     if planned.finished is not None:
         report = skipped(planned)
     else:

@@ -17,6 +17,7 @@ from prefect.context import TaskRunContext
 from prefect.logging import get_run_logger
 from prefect.tasks import exponential_backoff
 
+from flows.outside import outside
 from geoseg.errors import Interrupted, OutsideAreaError, SceneError, UsageError
 from geoseg.inference.choice import uses_gpu
 from geoseg.transient import is_transient
@@ -81,12 +82,12 @@ def trusted(stage: Task[P, R], planned: PlannedScene) -> Task[P, R]:
     retry_condition_fn=may_pass,
     persist_result=False,
 )
-def plan(job: SceneJob) -> PlannedScene | OutsideAreaError:
-    """Open the scene and decide how it is mapped; one that does not touch the area of interest is no failure."""
+def plan(job: SceneJob) -> PlannedScene | State[Any]:
+    """Open the scene and decide how it is mapped; one that does not touch the area of interest ends as ``Outside``."""
     try:
         return planning.plan(job)
     except OutsideAreaError as error:
-        return error
+        return outside(error)
 
 
 def gpu_turn(config: Config) -> AbstractContextManager[None]:

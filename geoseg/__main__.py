@@ -12,4 +12,4 @@ try:
 except ConfigError as error:
     print(f"geoseg: {error}", file=sys.stderr)
     sys.exit(2)
-importlib.import_module("pipeline.cli").main()
+importlib.import_module("pipeline.__main__").main()

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["as_flags", "setting"]
+__all__ = ["as_flags", "number_of", "setting"]
 
 DIALECT = "GEOSEG_SETTINGS"
 """The environment variable that says how; processes inherit it, so that workers speak as their parent does."""
@@ -36,3 +36,9 @@ def as_flags() -> Iterator[None]:
             os.environ.pop(DIALECT, None)
         else:
             os.environ[DIALECT] = before
+
+
+def number_of(count: int, noun: str) -> str:
+    """A count and what is counted, whose plural ends in s: ``1 chunk``, ``2 classes``."""
+    many = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else many}"

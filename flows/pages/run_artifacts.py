@@ -19,6 +19,7 @@ from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
 from flows.pages.scene_artifact import image_address
+from geoseg.dialect import number_of
 from geoseg.documents import read_json
 from geoseg.models.model_folder import Model
 from geoseg.redaction import sanitized
@@ -49,7 +50,7 @@ class ProgressArtifact(Quiet):
         self._done += 1
         percent = 100.0 * self._done / max(1, self._total)
         if self._artifact is None:
-            artifact = create_progress_artifact(percent, description=f"{self._total} chunks")
+            artifact = create_progress_artifact(percent, description=number_of(self._total, "chunk"))
             # In a flow that is not async it is done at once.
             assert isinstance(artifact, UUID)
             self._artifact = artifact

@@ -9,6 +9,7 @@ from prefect.artifacts import Artifact, create_markdown_artifact
 
 from flows.pages.page_links import file_address, link, markdown_table, markdown_text, page_key
 from geoseg.addresses import unsigned
+from geoseg.dialect import number_of
 from geoseg.formats.page.amounts import seconds_text
 from pipeline.files.index import INDEX_PAGE
 from pipeline.publish.report import SceneReport
@@ -122,7 +123,7 @@ def _scene(out: Path, one: Listed) -> str:
     name = link(one.name, page) if page.is_file() else markdown_text(one.name)
     facts = [one.status]
     if one.attempts:
-        facts.append(f"{one.attempts} attempt{'s' if one.attempts > 1 else ''}")
+        facts.append(number_of(one.attempts, "attempt"))
     if one.next_try is not None:
         facts.append(f"next try: {one.next_try}")
     return f"- **{name}** ({markdown_text(', '.join(facts))}): {markdown_text(one.reason or '')}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from prefect.artifacts import create_markdown_artifact
 
 from flows.pages.page_links import file_address, link, markdown_table, markdown_text, page_key
+from geoseg.dialect import number_of
 from geoseg.errors import OutputError
 from geoseg.formats.page.amounts import area_text, percent, share_of
 from pipeline.files.run_folder import REPORT
@@ -68,8 +69,9 @@ def _markdown(folder: Path, record: SceneRecord) -> str:
         ),
     )
     model, chunks = record.model, record.chunks
+    made, done = number_of(record.features, "polygon"), number_of(chunks.total, "chunk")
     lines += [
-        f"{record.features:,} polygons, {chunks.total} chunks ({chunks.empty} without data), {record.whole_s:.1f} s.",
+        f"{made}, {done} ({chunks.empty} without data), {record.whole_s:.1f} s.",
         f"Model {markdown_text(model.name)} {markdown_text(model.version)}, sha256 {model.sha256[:12]}.",
         "",
         f"## Files in {markdown_text(str(folder.resolve()))}",

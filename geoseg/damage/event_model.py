@@ -18,7 +18,7 @@ from geoseg.arrays import F32, F64, I64
 from geoseg.damage.embedder import Embedded
 from geoseg.damage.event_head import EventHead, Examples, fit_head
 from geoseg.damage.scale import CLASSES, building_figures, chances, class_f1, decided
-from geoseg.dialect import setting
+from geoseg.dialect import number_of, setting
 from geoseg.errors import ConfigError
 from geoseg.sampling.bootstrap import DRAWS, interval
 
@@ -121,7 +121,7 @@ def learn_event(data: EventData, which: I64, label: I64, *, seed: int = 0) -> Ev
     counts = np.bincount(label, minlength=len(CLASSES))
     if len(label) < LEAST_LABELS or (counts > 0).sum() < 2:
         raise ConfigError(
-            f"{setting('labels')}: {len(label)} labelled buildings of {int((counts > 0).sum())} classes; at least "
+            f"{setting('labels')}: {len(label)} labelled buildings of {number_of(int((counts > 0).sum()), 'class')}; at least "
             f"{LEAST_LABELS} of 2 classes are needed: label more of those in label_next.gpkg"
         )
     fold = np.empty(len(label), np.int64)
@@ -167,12 +167,13 @@ def to_label(data: EventData, labelled: I64, probability: F64 | None, count: int
 
     Each is that whose features lie the farthest from all that are labelled or chosen (the core set of Sener and Savarese 2018,
     arXiv:1708.00489, by the greedy choice of Gonzalez 1985), its distance weighted by how unsure the model is: one less the
-    margin between the two most probable classes (Scheffer et al. 2001). Without labels, the first is the most central one.
+    margin between the two most probable classes (Scheffer et al. 2001). Without labels, the first is the one that the model is
+    the least sure of, or without a model the most central one.
 
     Args:
         data: The event.
         labelled: (n,) buildings that have a label.
-        probability: (N, K) of a model of the event; None where there is none yet.
+        probability: (N, K) of a model of the event, or of any that grades it; None where there is none yet.
         count: How many; fewer where the event has fewer.
     """
     x = data.after
@@ -189,6 +190,8 @@ def to_label(data: EventData, labelled: I64, probability: F64 | None, count: int
     while len(chosen) < min(count, len(x) - len(labelled)):
         if np.isfinite(away).all():
             one = int(np.argmax(np.where(free, unsure * away, -1.0)))
+        elif probability is not None:
+            one = int(np.argmax(unsure))
         else:
             one = int(np.argmin(((x - x.mean(axis=0)) ** 2).sum(axis=1)))
         chosen.append(one)

@@ -16,6 +16,7 @@ from geoseg.damage.damage_settings import DamageSettings
 from geoseg.damage.network import DamageNetwork, ordinal_loss, probabilities
 from geoseg.damage.samples import DamageSet, Draws, groups_of
 from geoseg.damage.scale import CLASSES, building_figures, chances, decided
+from geoseg.dialect import number_of
 from geoseg.errors import ConfigError
 from geoseg.grid import ceil_div
 
@@ -72,7 +73,7 @@ def train_damage(
     torch.manual_seed(settings.seed)
     network = built(settings, bands, data.image.shape[1] // bands, _scaling(data, bands, settings))
     features = _features(network, data)
-    log(f"features of {len(data)} buildings: {features.shape[-1]} by date, {settings.views} views")
+    log(f"features of {number_of(len(data), 'building')}: {features.shape[-1]} by date, {number_of(settings.views, 'view')}")
     group = groups_of(data.place, settings.folds if settings.folds > 1 else LEAST_GROUPS, rng)
     scores, label = [], []
     for number in range(settings.folds):
@@ -80,7 +81,7 @@ def train_damage(
         trained = _trained(network, features, data, np.flatnonzero(group != number), bands, settings, rng, log)
         scores.append(_scores(trained, features, data, held, tuned=settings.steps > 0))
         label.append(data.label[held])
-        log(f"part {number + 1} of {settings.folds}: {len(held)} buildings held out")
+        log(f"part {number + 1} of {settings.folds}: {number_of(len(held), 'building')} held out")
     judged, truth = torch.cat(scores), np.concatenate(label)
     temperature = _best_temperature(judged, torch.from_numpy(truth))
     found = probabilities(judged / temperature).numpy()

@@ -14,7 +14,7 @@ from pathlib import Path
 from geoseg.errors import ConfigError
 from geoseg.scenes.products.recognizing import PLANET_MASK, kind_of_names
 
-__all__ = ["Entry", "files_below", "is_result", "kind_of_file", "lines_of_list", "odd_beside", "why_not"]
+__all__ = ["Entry", "OwnOutput", "files_below", "is_result", "kind_of_file", "lines_of_list", "odd_beside", "why_not"]
 
 TIFFS = (".tif", ".tiff")
 RASTERS = (*TIFFS, ".jp2")
@@ -117,22 +117,61 @@ def is_result(folder: str, names: Collection[str] | None = None) -> bool:
     """
     try:
         names = os.listdir(folder) if names is None else names
-        if RECORD not in names or RESULTS.isdisjoint(names):
-            return False
+    except OSError:
+        return False
+    return RECORD in names and not RESULTS.isdisjoint(names) and _is_recorded(folder)
+
+
+def _is_recorded(folder: str) -> bool:
+    """Whether the record of a folder is of this program."""
+    try:
         with open(os.path.join(folder, RECORD), "rb") as file:
             return b'"geoseg"' in file.read(RECORD_BEGINS)
     except OSError:
         return False
 
 
-def files_below(folder: str) -> Iterator[Entry]:
+@dataclass(frozen=True, slots=True)
+class OwnOutput:
+    """What earlier runs have written into an output folder, or the output file: it may lie among the scenes, and is none of them.
+
+    Images that this program has made of scenes are scenes to it elsewhere, and where their own folder is the input.
+    """
+
+    out: str
+    """The output, without links."""
+
+    @classmethod
+    def of(cls, out: str | Path) -> OwnOutput:
+        """What runs write there."""
+        return cls(os.path.realpath(out))
+
+    def has_folder(self, folder: str, root: str) -> bool:
+        """Whether a folder of an input, without links, has been written there as a whole; the input itself never counts."""
+        return folder != root and f"{folder}{os.sep}".startswith(f"{self.out}{os.sep}") and _is_recorded(folder)
+
+    def has_file(self, file: str, root: str) -> bool:
+        """Whether a file of an input, without links, has been written there."""
+        folder = os.path.dirname(file)
+        while folder.startswith(self.out) and len(folder) > len(root):
+            if self.has_folder(folder, root):
+                return True
+            folder = os.path.dirname(folder)
+        return file == self.out
+
+
+def files_below(folder: str, own: OwnOutput | None = None) -> Iterator[Entry]:
     """All files below a folder; links are followed once, after all that is no link.
 
     Hidden folders are left out, and so are results of this program: an output folder may lie among the scenes.
 
     A folder with the ending of a raster is given like a file: whoever opens it says what it is.
+
+    Args:
+        folder: The folder.
+        own: What is left out, besides.
     """
-    walk = _Walk(os.path.realpath(folder))
+    walk = _Walk(os.path.realpath(folder), own)
     yield from walk.enter(folder)
     while walk.links:
         yield from walk.follow(walk.links.pop(0))
@@ -141,10 +180,10 @@ def files_below(folder: str) -> Iterator[Entry]:
 class _Walk:
     """A walk under way, and where it has been."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, own: OwnOutput | None) -> None:
         self.links: list[str] = []
         """Links that were met, to be followed at last."""
-        self._root = root
+        self._root, self._own = root, own
         self._folders: set[str] = set()
         self._files: set[str] = set()
 
@@ -166,7 +205,7 @@ class _Walk:
             if kind_of_names(os.path.basename(real), [entry.name for entry in found]) is not None:
                 yield Entry(folder, is_product=True)
                 continue
-            if is_result(folder, [entry.name for entry in found]):
+            if is_result(folder, [entry.name for entry in found]) or self._is_own_folder(real):
                 continue
             inner = []
             for entry in found:
@@ -178,9 +217,13 @@ class _Walk:
                     elif not entry.name.startswith("."):
                         inner.append(entry.path)
                 else:
-                    self._files.add(os.path.join(real, entry.name))
-                    yield Entry(entry.path)
+                    self._files.add(file := os.path.join(real, entry.name))
+                    if self._own is None or file != self._own.out:
+                        yield Entry(entry.path)
             waiting += reversed(inner)
+
+    def _is_own_folder(self, folder: str) -> bool:
+        return self._own is not None and self._own.has_folder(folder, self._root)
 
     def follow(self, link: str) -> Iterator[Entry]:
         """What a link leads to, unless it was there already."""

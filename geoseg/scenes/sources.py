@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -12,7 +13,17 @@ from geoseg.addresses import is_remote, opens_elsewhere, path_of, shown
 from geoseg.dialect import setting
 from geoseg.errors import ConfigError, ReadError
 from geoseg.scenes.bands.bandfiles import group_band_files
-from geoseg.scenes.listing import RASTERS, TIFFS, Entry, files_below, is_result, kind_of_file, lines_of_list, why_not
+from geoseg.scenes.listing import (
+    RASTERS,
+    TIFFS,
+    Entry,
+    OwnOutput,
+    files_below,
+    is_result,
+    kind_of_file,
+    lines_of_list,
+    why_not,
+)
 from geoseg.scenes.names import folder_name, scene_name
 from geoseg.scenes.preflight import accepted_formats
 from geoseg.scenes.products.recognizing import is_product, name_of, product_at
@@ -33,20 +44,7 @@ __all__ = [
 ]
 
 NOT_ACCEPTED = (
-    ".j2k",
-    ".img",
-    ".nc",
-    ".hdf",
-    ".h5",
-    ".ecw",
-    ".sid",
-    ".zip",
-    ".tar",
-    ".gz",
-    ".tgz",
-    ".png",
-    ".jpg",
-    ".jpeg",
+    *(".j2k", ".img", ".nc", ".hdf", ".h5", ".ecw", ".sid", ".zip", ".tar", ".gz", ".tgz", ".png", ".jpg", ".jpeg"),
     ".safe",
 )
 LISTS = (".txt", ".lst", ".list")
@@ -65,6 +63,7 @@ def list_scenes(
     may_be_empty: bool = False,
     search: StacSearch | None = None,
     option: str = INPUTS,
+    out: str | Path | None = None,
 ) -> tuple[list[SceneRef], list[Refused]]:
     """The scenes that files, folders, globs, list files, addresses, STAC items and searches name, in a fixed order.
 
@@ -79,12 +78,13 @@ def list_scenes(
         may_be_empty: Take folders, globs and searches without a scene.
         search: What is searched of STAC APIs, and which assets of items are taken.
         option: The name of the setting that they are given by, with which messages begin.
+        out: Where the results go: what earlier runs have written there is no scene of folders and globs.
 
     Raises:
         ConfigError: An input matches nothing; a folder, a glob or a search only without ``may_be_empty``.
         ReadError: A STAC API does not answer as one.
     """
-    lister = _Lister(allow_vrt=allow_vrt, may_be_empty=may_be_empty, search=search or StacSearch())
+    lister = _Lister(allow_vrt=allow_vrt, may_be_empty=may_be_empty, search=search or StacSearch(), out=out)
     try:
         for text in inputs:
             lister.add(text)
@@ -112,11 +112,12 @@ def scenes_of_addresses(addresses: Sequence[str], prefix: str) -> list[SceneRef]
 class _Lister:
     """Gathers scenes, and what is refused, of one input after the other."""
 
-    def __init__(self, *, allow_vrt: bool, may_be_empty: bool, search: StacSearch) -> None:
+    def __init__(self, *, allow_vrt: bool, may_be_empty: bool, search: StacSearch, out: str | Path | None) -> None:
         self.scenes: list[SceneRef] = []
         self.refused: list[Refused] = []
         self._allow_vrt, self._may_be_empty, self._search = allow_vrt, may_be_empty, search
         self._lists: set[str] = set()
+        self._own = None if out is None else OwnOutput.of(out)
 
     def add(self, text: str) -> None:
         """Take an input.
@@ -170,7 +171,7 @@ class _Lister:
 
     def _add_folder(self, folder: Path) -> None:
         before = len(self.scenes), len(self.refused)
-        self._add_files(files_below(str(folder)), str(folder))
+        self._add_files(files_below(str(folder), self._own), str(folder))
         if (len(self.scenes), len(self.refused)) == before and not self._may_be_empty:
             if is_result(str(folder)):
                 raise ConfigError(f"inputs: {folder}: holds a map of geoseg, and no scene; to map a file of it, name the file")
@@ -180,7 +181,10 @@ class _Lister:
         matches = sorted(match for match in glob.glob(pattern, recursive=True) if not os.path.isdir(match))
         if not matches and not self._may_be_empty:
             raise ConfigError(f"inputs: {pattern!r} matches no file")
-        self._add_files(map(Entry, matches), os.path.dirname(_fixed_part(pattern)))
+        base, own = os.path.dirname(_fixed_part(pattern)), self._own
+        if own is not None:
+            matches = [match for match in matches if not own.has_file(os.path.realpath(match), os.path.realpath(base))]
+        self._add_files(map(Entry, matches), base)
 
     def _add_list(self, path: Path) -> None:
         """The entries of a list file, each on its own; a list that was read already adds nothing."""
@@ -254,12 +258,7 @@ def _problem(path: str) -> str | None:
 
 def _fixed_part(pattern: str) -> str:
     """The leading folders of a glob that hold no wildcard, with a trailing separator."""
-    parts = pattern.split(os.sep)
-    fixed = []
-    for part in parts[:-1]:
-        if glob.has_magic(part):
-            break
-        fixed.append(part)
+    fixed = takewhile(lambda part: not glob.has_magic(part), pattern.split(os.sep)[:-1])
     return os.sep.join([*fixed, ""])
 
 

@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
+from geoseg.dialect import number_of
 from geoseg.models.networks.build import build_network
 from geoseg.models.networks.config import NetworkConfig
 from geoseg.models.networks.deploy import inference_form
@@ -115,7 +116,8 @@ def run_plan(
     if plan.adapt_statistics:
         count = adapt_statistics(network, feed.images(scenes.target, 5, 8))
         notes.append(
-            f"statistics of batch normalization are those of {count} chips of {len(scenes.target)} scenes without labels"
+            f"statistics of batch normalization are those of {number_of(count, 'chip')} of "
+            f"{number_of(len(scenes.target), 'scene')} without labels"
         )
     return Trained(network.eval(), tuple(notes))
 

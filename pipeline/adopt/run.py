@@ -14,6 +14,7 @@ from geoseg.adoption.made import Made
 from geoseg.adoption.network_facts import card_name
 from geoseg.adoption.originals import largest_difference, noise
 from geoseg.arrays import F32
+from geoseg.dialect import number_of
 from geoseg.errors import ConfigError
 from geoseg.models.model_folder import README, Model, file_hash, load_model
 from pipeline.adopt.network_source import Source, find_source
@@ -125,7 +126,7 @@ def _compared(made: Made, source: Source, images: Sequence[str], config: Config)
         chips = [crop.image() for crop in drawn(scenes, card.stride, CHIPS, 0)]
         if not chips:
             raise ConfigError("images: no part with data was found that the network could be compared on; give other images")
-        on = f"{_count(len(chips), 'part')} of {_count(len(scenes), 'image')}"
+        on = f"{number_of(len(chips), 'part')} of {number_of(len(scenes), 'image')}"
     onnx = made.model.onnx
     worst = None
     if made.difference is not None:
@@ -144,10 +145,6 @@ def _compared(made: Made, source: Source, images: Sequence[str], config: Config)
         "bytes_per_pixel": card.bytes_per_pixel,
         "notes": list(made.notes),
     }
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _write_readme(model: Model, record: AdoptionRecord, folder: Path) -> None:

@@ -62,7 +62,7 @@ def _of_mosaics(
     from pipeline.infer.choose import workers_for
     from pipeline.plan.inputs import scenes_to_map
 
-    scenes = [DateScenes(*scenes_to_map([text], config, model.card.bands)) for text in dates]
+    scenes = [DateScenes(*scenes_to_map([text], config, model.card.bands, out)) for text in dates]
     try:
         with workers_for(config) as workers:
             every = changes_of_mosaics(scenes, model, config, out, zones=zones, open_workers=workers, progress=progress)

@@ -147,7 +147,7 @@ def _segment(
     loaded = load_models(models)
     if method is not None:
         inputs, config = composites_of(inputs, config, method, out, mosaic=together)
-    found, refused = scenes_to_map(inputs, config, loaded.card.bands, together=together)
+    found, refused = scenes_to_map(inputs, config, loaded.card.bands, out, together=together)
     progress = progress_of(asked)
     try:
         with workers_for(config) as open_workers:

@@ -9,6 +9,7 @@ from typing import TypedDict
 
 from geoseg.calibration.measures import Tally
 from geoseg.calibration.selection import BEFORE
+from geoseg.dialect import number_of
 from geoseg.errors import OutputError
 from geoseg.evaluation.reliability import draw_reliability
 from geoseg.models.card import Card
@@ -98,7 +99,7 @@ def _readme(figures: CalibrationReport) -> str:
     lines = [
         (
             f"Method: {figures['method']}. Fitted on {figures['fitted_on']['pixels']:,} pixels of "
-            f"{len(figures['fitted_on']['scenes'])} scenes, measured on {figures['held_out']['pixels']:,} pixels of "
+            f"{number_of(len(figures['fitted_on']['scenes']), 'scene')}, measured on {figures['held_out']['pixels']:,} pixels of "
             f"{len(figures['held_out']['scenes'])} scenes that were held out (of several methods, the one was taken under which "
             "these are likeliest). In brackets: 95 % interval over scenes.\n"
         ),

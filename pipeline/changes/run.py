@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.crs import between
+from geoseg.dialect import number_of
 from geoseg.documents import LARGE, Json, read_json
 from geoseg.errors import ConfigError, OutputError, SceneError
 from geoseg.formats.page.earlier import earlier_pictures
@@ -68,8 +69,8 @@ def pair_of(inputs: Sequence[str], *, allow_vrt: bool = False, search: StacSearc
             raise ConfigError(f"inputs: {refused[0].reason}")
         if len(found) != 1:
             raise ConfigError(
-                f"inputs: {text}: {len(found)} scenes; each date is one scene: a raster, a product, a folder of band files, or a "
-                "STAC item"
+                f"inputs: {text}: {number_of(len(found), 'scene')}; each date is one scene: a raster, a product, a folder of "
+                "band files, or a STAC item"
             )
         refs.append(found[0])
     check_twice(inputs, [ref.paths for ref in refs])

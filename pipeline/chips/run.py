@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from geoseg.codes import MAX_CLASS, UNLABELLED
+from geoseg.dialect import number_of
 from geoseg.errors import ConfigError, OutputError
 from geoseg.labels.labels import Labels, is_vector, open_labels
 from geoseg.scenes.opening import open_scene
@@ -70,7 +71,8 @@ def write_chips(
                 entries.append(write_chip(folder, source, window, chip))
             if not entries:
                 raise ConfigError(
-                    f"labels: no chip has labelled pixels, of {len(sources)} scenes; check the classes and the labels' place"
+                    f"labels: no chip has labelled pixels, of {number_of(len(sources), 'scene')}; check the classes and the "
+                    "labels' place"
                 )
             write_index(folder, entries)
     except OSError as error:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from geoseg.dialect import number_of
 from pipeline.cli.groups import gathered
 from pipeline.cli.lists import PAIRING, Assignments
 from pipeline.cli.output import echo
@@ -100,11 +101,11 @@ def command(
 def _show_numbers(document: NumberDocument) -> None:
     from pipeline.sample.building_numbers import zone_title
 
-    echo(f"{document['units']:,} units, {document['estimator']}")
+    echo(f"{number_of(document['units'], 'unit')}, {document['estimator']}")
     echo(f"Overall accuracy {_text(document['overall_accuracy'])}")
     every = [("", document["by_class"])]
     every += [
-        (f"{zone_title(zone)}: {zone['buildings']:,} buildings, {zone['units']} units", zone["by_class"])
+        (f"{zone_title(zone)}: {number_of(zone['buildings'], 'building')}, {number_of(zone['units'], 'unit')}", zone["by_class"])
         for zone in document.get("zones", [])
     ]
     for title, rows in every:
@@ -121,7 +122,7 @@ def _show_numbers(document: NumberDocument) -> None:
 
 def _show(document: AreaDocument) -> None:
     scale, unit = (1e4, "ha") if document["unit"] == "m2" else (1.0, "px")
-    echo(f"{document['units']:,} units, {document['estimator']}")
+    echo(f"{number_of(document['units'], 'unit')}, {document['estimator']}")
     if "error_matrix" in document:
         names = document["classes"]
         width = max(24, *map(len, names)) + 2

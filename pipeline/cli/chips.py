@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from geoseg.dialect import number_of
 from pipeline.chips.settings import ChipOptions, LabelOptions
 from pipeline.cli.defaults import default_of
 from pipeline.cli.groups import gathered
@@ -131,7 +132,7 @@ def command(
     )
     scenes = OpenOptions(assume_crs=assume_crs, pixel_coords=pixel_coords)
     written = write_chips(images, labels, out, meaning=told, options=options, scenes=scenes, overwrite=overwrite)
-    echo(f"{written} chips: {out}", err=True)
+    echo(f"{number_of(written, 'chip')}: {out}", err=True)
     return 0
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from geoseg.dialect import number_of
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options, given_in
 from pipeline.cli.output import echo
 from pipeline.config.compositing import LEFT_OUT, SECTIONS
@@ -45,15 +46,14 @@ def command(
     config = config_from(options, file)
     refuse_idle(given_in(options), config, Purpose(inputs=inputs, composite=config.composite.method, mapped=False))
     if dry_run:
-        show_plan(plan_composite(inputs, config), as_json=as_json)
+        show_plan(plan_composite(inputs, config, out), as_json=as_json)
         return 0
     made = composite(inputs, out, config, overwrite=overwrite)
     if as_json:
         echo(json.dumps({"images": [str(path) for path in made.images], "record": str(made.record), "fresh": made.fresh}))
     else:
-        count = len(made.images)
         done = "" if made.fresh else "there already: "
-        echo(f"{done}{count} image{'s' if count > 1 else ''}: {', '.join(map(str, made.images))}; {made.record}", err=True)
+        echo(f"{done}{number_of(len(made.images), 'image')}: {', '.join(map(str, made.images))}; {made.record}", err=True)
     return 0
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from geoseg.dialect import number_of
 from pipeline.cli.defaults import default_of
 from pipeline.cli.groups import gathered
 from pipeline.cli.numbers import Finite
@@ -101,7 +102,8 @@ class _Shown:
 @click.option(
     "--label-next",
     type=click.IntRange(1),
-    help=f"How many buildings label_next.gpkg names to label next; without --labels, where to begin. [default: {SUGGESTIONS}]",
+    help=f"How many buildings label_next.gpkg names to label next; without --labels, where to begin, "
+    f"by the grades of --model where it grades damage. [default: {SUGGESTIONS}]",
 )
 @click.option("--weights", help="Weights of an encoder for --labels, as of train-damage, in the place of the model's: a file.")
 @click.option("--buildings", default=FINDER, show_default=True, help="The model that finds buildings, without --footprints.")
@@ -201,7 +203,7 @@ def _show(done: DamageRun, figures: DamageFigures | None) -> None:
             f"{held['macro_f1']:.3f} ({low:.3f} to {high:.3f})"
         )
     if event is not None and event["label_next"]:
-        echo(f"To label next: {event['label_next']} buildings, in {done.folder / 'label_next.gpkg'}")
+        echo(f"To label next: {number_of(event['label_next'], 'building')}, in {done.folder / 'label_next.gpkg'}")
         echo(f"In the browser: {shlex.join(['geoseg', 'review', 'label', str(done.folder)])}")
     if figures is not None:
         low, high = figures["macro_f1_95"] or (math.nan, math.nan)

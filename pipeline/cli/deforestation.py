@@ -129,7 +129,7 @@ def _mosaics(dates: tuple[str, ...], model: AnyModel, config: Config, out: Path,
     from pipeline.infer.choose import workers_for
     from pipeline.plan.inputs import scenes_to_map
 
-    scenes = [DateScenes(*scenes_to_map([text], config, model.card.bands)) for text in dates]
+    scenes = [DateScenes(*scenes_to_map([text], config, model.card.bands, out)) for text in dates]
     if display.dry_run:
         codes = [dry_run_mosaic(one.scenes, one.refused, model, config, out, as_json=display.as_json) for one in scenes]
         return max(codes)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from geoseg.dialect import number_of
 from pipeline.cli.defaults import default_of, listed, metres
 from pipeline.cli.groups import gathered
 from pipeline.cli.lists import QUOTING, split_list
@@ -143,7 +144,7 @@ def command(
         echo(f"  {row['class']:32}{row['affected']:16,} {unit:10}{share}{estimated}")
     for warning in done.warnings:
         echo(f"warning of the run: {warning}", err=True)
-    echo(f"The delivery: {done.folder}{'' if done.zip is None else f', {done.zip}'}; {len(done.files)} files")
+    echo(f"The delivery: {done.folder}{'' if done.zip is None else f', {done.zip}'}; {number_of(len(done.files), 'file')}")
     return 0
 
 

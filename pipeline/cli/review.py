@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from geoseg.dialect import number_of
 from pipeline.cli.output import echo
 
 __all__ = ["command"]
@@ -69,7 +70,7 @@ def export(folder: Path, out: Path, *, overwrite: bool) -> int:
     from pipeline.review.qgis.work_file import export_work
 
     done = export_work(folder, out, overwrite=overwrite)
-    echo(f"{out}: {done.polygons:,} polygons, {done.done:,} decided; open {done.project} in QGIS")
+    echo(f"{out}: {number_of(done.polygons, 'polygon')}, {done.done:,} decided; open {done.project} in QGIS")
     return 0
 
 
@@ -82,7 +83,8 @@ def import_(work: Path, folder: Path, name: str | None) -> int:
     from pipeline.review.qgis.importing import import_work
 
     done = import_work(work, folder, _name(name))
-    echo(f"{done.recorded:,} decisions recorded; {done.same:,} were known, {done.undecided:,} polygons are undecided")
+    recorded, left = number_of(done.recorded, "decision"), number_of(done.undecided, "polygon")
+    echo(f"{recorded} recorded; {done.same:,} known before, {left} undecided")
     for text in done.conflicts:
         echo(f"  conflict: {text}", err=True)
     if done.emptied:
@@ -91,10 +93,8 @@ def import_(work: Path, folder: Path, name: str | None) -> int:
         cure = "reject those that are not there, or put their outlines back"
         echo(f"  without an outline in {work}, which decides nothing: polygons {ids}; {cure}", err=True)
     if done.deleted:
-        echo(
-            f"  {done.deleted:,} polygons of the map are not in {work}, which decides nothing; reject those that are not there",
-            err=True,
-        )
+        gone = f"{number_of(done.deleted, 'polygon')} of the map {'is' if done.deleted == 1 else 'are'}"
+        echo(f"  {gone} not in {work}, which decides nothing; reject those that are not there", err=True)
     return 0
 
 

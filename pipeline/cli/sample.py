@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from geoseg.dialect import number_of
 from pipeline.cli.defaults import default_of
 from pipeline.cli.groups import gathered
 from pipeline.cli.lists import QUOTING, Assignments, split_list
@@ -147,7 +148,7 @@ def command(
     if not drawn["area_m2"]:
         # Of buildings.
         echo(f"in the browser: {shlex.join(['geoseg', 'review', 'label', class_map, '--sample', str(out)])}")
-    echo(f"{drawn['units']:,} units: {out}; label them in QGIS, then: {shlex.join(then)}")
+    echo(f"{number_of(drawn['units'], 'unit')}: {out}; label them in QGIS, then: {shlex.join(then)}")
     if frame.blocks > 1:
         echo("or say what lies where in them, which gives accuracies, too: --reference truth.gpkg --column class")
     return 0

@@ -94,10 +94,10 @@ def command(
         from pipeline.composite.mapped import clear_earlier, composites_of, planned_composites
 
         if display.dry_run_only:
-            show_plan(planned_composites(inputs, config, composite), as_json=display.as_json)
+            show_plan(planned_composites(inputs, config, composite, out), as_json=display.as_json)
             return 0
         inputs, config = composites_of(inputs, config, composite, out, mosaic=mosaic)
-    scenes, refused = scenes_to_map(inputs, config, loaded.card.bands, together=mosaic)
+    scenes, refused = scenes_to_map(inputs, config, loaded.card.bands, out, together=mosaic)
     if display.dry_run_only:
         if mosaic:
             return dry_run_mosaic(scenes, refused, loaded, config, out, as_json=display.as_json)

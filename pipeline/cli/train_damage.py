@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from geoseg.damage.damage_settings import DamageSettings
+from geoseg.dialect import number_of
 from pipeline.cli.groups import gathered
 from pipeline.cli.numbers import Finite
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options
@@ -118,7 +119,7 @@ def command(
     )
     held = figures["held_out_figures"]
     echo(
-        f"Held out {held['buildings']} buildings in turn, and calibrated on them: macro F1 {held['macro_f1']:.3f}, "
+        f"Held out {number_of(held['buildings'], 'building')} in turn, and calibrated on them: macro F1 {held['macro_f1']:.3f}, "
         f"calibration error {held['ece']:.3f}"
     )
     echo(f"{model.card.name}: {out}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from geoseg.dialect import number_of
 from pipeline.cli.lists import QUOTING
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options, names_of
 from pipeline.cli.output import echo
@@ -58,7 +59,7 @@ def command(
         if written.skipped is not None:
             echo(f"{written.feature}: skipped: {written.skipped}", err=True)
         else:
-            echo(f"{written.count} polygons: {', '.join(map(str, written.files))}", err=True)
+            echo(f"{number_of(written.count, 'polygon')}: {', '.join(map(str, written.files))}", err=True)
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from geoseg.dialect import number_of
 from pipeline.cli.output import echo
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def command(
 def _show(verified: Verified) -> None:
     for found in verified.folders:
         state = "as published" if not found.faults else f"{len(found.faults)} {'fault' if len(found.faults) == 1 else 'faults'}"
-        echo(f"{found.name}: {state} ({found.files} files, {found.digest[:12]})")
+        echo(f"{found.name}: {state} ({number_of(found.files, 'file')}, {found.digest[:12]})")
         for fault in found.faults:
             echo(f"  FAULT: {fault}")
         for note in found.notes:
@@ -104,6 +105,6 @@ def _scenes(sources: tuple[str, ...], verified: Verified) -> dict[str, SceneRef]
         dates = 1 + len(given.later)
         refs = [ref for source in sources for ref in list_scenes([source], allow_vrt=True, option="--source")[0]]
         if len(refs) != dates:
-            raise ConfigError(f"--source: {len(refs)} scenes; the run is over {dates}, to be given in their order")
+            raise ConfigError(f"--source: {number_of(len(refs), 'scene')}; the run is over {dates}, to be given in their order")
         return {name: replace(refs[0], name=name, later=tuple(refs[1:]))}
     return named

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from geoseg.dialect import number_of
 from pipeline.cli.groups import gathered
 from pipeline.cli.output import echo
 
@@ -65,7 +66,7 @@ def command(
         if port is not None:
             raise ConfigError("--export, --port: an export is served by another server; give one of the two")
         tiles = export(open_gallery(inputs, basemap), out, lambda text: echo(text, err=True), overwrite=overwrite)
-        echo(f"{out}: {tiles:,} tiles; any web server shows it, for example: python -m http.server -d {out}")
+        echo(f"{out}: {number_of(tiles, 'tile')}; any web server shows it, for example: python -m http.server -d {out}")
         return 0
     if overwrite:
         raise ConfigError("--overwrite: says what --export does; the view itself writes nothing")

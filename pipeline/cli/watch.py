@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from geoseg.dialect import number_of
 from pipeline.cli.beginning import init_option
 from pipeline.cli.groups import gathered
 from pipeline.cli.options import ConfiguredCommand, config_from, config_options, given_in
@@ -235,7 +236,7 @@ def _forget(sources: tuple[str, ...], config: Config, out: Path, *, only_say: bo
     names = forget_removed(sources, config, out, only_say=only_say)
     for name in names:
         echo(f"{name}: {'would be forgotten' if only_say else 'forgotten'}")
-    echo(f"{len(names)} scenes {'would be' if only_say else 'are'} forgotten")
+    echo(f"{number_of(len(names), 'scene')} {'to be forgotten' if only_say else 'forgotten'}")
     return 0
 
 

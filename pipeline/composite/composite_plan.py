@@ -8,6 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -63,14 +64,19 @@ class PlannedComposite:
         }
 
 
-def plan_composite(inputs: Sequence[str], config: Config) -> PlannedComposite:
+def plan_composite(inputs: Sequence[str], config: Config, out: Path | None = None) -> PlannedComposite:
     """Open all scenes and lay out the work.
+
+    Args:
+        inputs: Files, folders, globs, list files, addresses, STAC items and searches.
+        config: The settings.
+        out: Where results go: what earlier runs have written there is no scene.
 
     Raises:
         SceneError: A scene can't be read or placed.
         ConfigError: The settings don't fit, or memory is too little.
     """
-    refs, refused = list_scenes(inputs, allow_vrt=config.scene.allow_vrt, search=stac_search(config))
+    refs, refused = list_scenes(inputs, allow_vrt=config.scene.allow_vrt, search=stac_search(config), out=out)
     failed = [one.reason for one in refused if one.status == "failed"]
     if failed:
         more = f"; {len(failed) - 1} more can't be used" if len(failed) > 1 else ""

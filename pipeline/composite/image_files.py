@@ -10,6 +10,7 @@ from typing import cast
 
 import numpy as np
 
+from geoseg.dialect import number_of
 from geoseg.formats.cog import Cog, write_cogs
 from geoseg.formats.pyramid import SUPERBLOCK, Layer, Read
 from geoseg.formats.stac import Asset, item_document
@@ -127,7 +128,7 @@ def _item(image: Image, names: Mapping[str, str]) -> dict[str, object]:
     ]
     assets.append(Asset(PREVIEW, names[PREVIEW], "image/png", "Picture", ("thumbnail",)))
     first, last = image.times or (None, None)
-    facts = {"processing:lineage": f"{image.method} of {len(image.scenes)} scenes"}
+    facts = {"processing:lineage": f"{image.method} of {number_of(len(image.scenes), 'scene')}"}
     one_day = first if first is not None and last is not None and first[:10] == last[:10] else None
     item = item_document(image.name, image.place, image.shape, one_day, None, assets, facts, None)
     if first is not None and last is not None and one_day is None:

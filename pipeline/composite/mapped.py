@@ -38,9 +38,9 @@ APPLIED = (
 """Settings of scenes that a composite has followed, so that they mean nothing for its image."""
 
 
-def planned_composites(inputs: Sequence[str], config: Config, method: Method) -> PlannedComposite:
+def planned_composites(inputs: Sequence[str], config: Config, method: Method, out: Path) -> PlannedComposite:
     """The plan of the images alone; see ``composites_of``."""
-    return plan_composite(inputs, _of_images(config, method))
+    return plan_composite(inputs, _of_images(config, method), out)
 
 
 def composites_of(
@@ -70,7 +70,7 @@ def composites_of(
     if mosaic:
         raise ConfigError(f"{setting('composite')}: is one image of all scenes; leave {setting('mosaic')} out")
     check_out(out)
-    made = composite(inputs, out / IMAGES, _of_images(config, method), overwrite=config.run.overwrite, renew=renew)
+    made = composite(inputs, out / IMAGES, _of_images(config, method), maps=out, overwrite=config.run.overwrite, renew=renew)
     return [str(path) for path in made.images], config.model_copy(update={"scene": _plain(config.scene, APPLIED)})
 
 

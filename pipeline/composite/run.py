@@ -48,13 +48,22 @@ class Composite:
     """Whether they were made now; they were there already otherwise."""
 
 
-def composite(inputs: Sequence[str], out: Path, config: Config, *, overwrite: bool = False, renew: bool = False) -> Composite:
+def composite(
+    inputs: Sequence[str],
+    out: Path,
+    config: Config,
+    *,
+    maps: Path | None = None,
+    overwrite: bool = False,
+    renew: bool = False,
+) -> Composite:
     """Make one image without clouds of many scenes, or one a period.
 
     Args:
         inputs: Files, folders, globs, list files, addresses, STAC items and searches.
         out: A folder, or a GeoTIFF to write where there is one image.
         config: The settings.
+        maps: The folder of maps that the images are made for; what lies in it is no scene, either.
         overwrite: Replace what is there.
         renew: Replace what was made of other scenes or with other settings; what is finished is left as it is.
 
@@ -66,7 +75,7 @@ def composite(inputs: Sequence[str], out: Path, config: Config, *, overwrite: bo
     flat = out.suffix.lower() in TIFFS
     if flat:
         check_new_file(out, overwrite=overwrite)
-    plan = plan_composite(inputs, config)
+    plan = plan_composite(inputs, config, maps or out)
     if flat and len(plan.found.periods) > 1:
         raise ConfigError(f"--out: {out}: is one file, and there are {len(plan.found.periods)} images; name a folder")
     if not flat and not overwrite and (done := _finished(out, plan)) is not None:

@@ -75,6 +75,10 @@ class Case:
         entry: AreaEntry = {"sha256": area.digest, "left_out": len(every) - len(kept)}
         return cls(ref, footprints, file, opened, kept, model, config, entry)
 
+    def maker(self) -> dict[str, str]:
+        """The model, as the maker of grades."""
+        return {"name": self.model.card.name, "version": self.model.card.version, "sha256": self.model.sha256}
+
     def by_pixels(self, out: Path, tolerance_m: float) -> Iterator[tuple[Building, Grade]]:
         """Grades of the buildings from a map of the classes of damage."""
         return grade_by_pixels(self.buildings, self.file.crs, self.ref, self.model, self.config, out, tolerance_m)

@@ -9,6 +9,7 @@ import numpy as np
 
 from geoseg.codes import UNGRADED
 from geoseg.damage.scale import CLASSES, STYLES
+from geoseg.dialect import number_of
 from geoseg.formats.page.amounts import percent, share_of
 from geoseg.formats.page.elements import Cell, Entry, Facts, Histogram, Notes, Page, Pictures, Row, Section, Table, Words
 from geoseg.formats.page.minding import ranked
@@ -134,6 +135,10 @@ def _event_model(document: DamageDocument) -> tuple[Section, ...]:
     """What the model of this event was learned from, and how right it is."""
     if (event := document.get("event_model")) is None:
         return ()
+    following = Entry("To label next", f"{number_of(event['label_next'], 'building')} in label_next.gpkg")
+    if not event["labels"]:
+        text = "No building of this event is labelled yet: what is, a model of this event learns from."
+        return (Section("A model of this event", (Words(text), Facts((following,)))),)
     by_class = ", ".join(f"{count} {name}" for name, count in event["by_class"].items())
     entries = [Entry("Labelled buildings", f"{event['labels']:,} ({by_class})")]
     if (found := event["cross_validated"]) is not None:
@@ -149,7 +154,7 @@ def _event_model(document: DamageDocument) -> tuple[Section, ...]:
             entries.append(
                 Entry("Weight of the model that was given", f"{found['prior_weight']:.2f}; 1 is as it is, 0 not at all")
             )
-    entries.append(Entry("To label next", f"{event['label_next']:,} buildings in label_next.gpkg"))
+    entries.append(following)
     text = (
         "The grades come from a model of this event alone, which knows its labels and an encoder that is left as it is; labelled "
         "buildings have the class of their label. It says nothing of other events."

@@ -102,7 +102,7 @@ def map_damage(
     try:
         with place.held(), full_disks_told(place.folder):
             if learning is not None:
-                done = _Graded.by_labels(case, learning, learning.run(place, progress))
+                done = _Graded.by_labels(case, learning, learning.run(place, progress, out / "pixels", options.tolerance_m))
             elif values is not None:
                 done = _Graded.of(case, case.by_crops(values, Manifest.open(place.manifest, graded_by), progress))
             else:
@@ -138,10 +138,7 @@ class _Graded:
 
     def maker(self) -> dict[str, str]:
         """What the grades were made by."""
-        model = self.case.model
-        if self.event is None:
-            return {"name": model.card.name, "version": model.card.version, "sha256": model.sha256}
-        return self.event.maker()
+        return self.case.maker() if self.event is None or self.result is None else self.event.maker(self.result)
 
     def labelled(self, number: int) -> bool | None:
         """Whether the class of a building is that of a label."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyproj
 
 from geoseg.damage.scale import STYLES
-from geoseg.dialect import setting
+from geoseg.dialect import number_of, setting
 from geoseg.errors import ConfigError
 from geoseg.formats.page.elements import Entry
 from geoseg.formats.styles import PALETTE
@@ -88,7 +88,7 @@ class Result:
         for name, values in given.by_image.items():
             if len(values) != len(self.images):
                 raise ConfigError(
-                    f"{setting(name)}: {len(values)} values, and the result has {len(self.images)} images: "
+                    f"{setting(name)}: {len(values)} values, and the result has {number_of(len(self.images), 'image')}: "
                     f"{', '.join(image.name for image in self.images) or 'none'}; give one each, or unknown"
                 )
         images = tuple(

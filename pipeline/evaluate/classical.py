@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from geoseg.dialect import number_of
 from geoseg.errors import ConfigError
 from geoseg.evaluation.confusion import ConfusionMatrix
 from geoseg.evaluation.intervals import bootstrap
@@ -130,7 +131,8 @@ def _comparison(found: Evaluation, options: BaselineOptions, reading: TruthOptio
         return _Comparison(scenes.bands, judged, ((training, range(len(judged))),), words)
     labelled = [MapSource(s, turn, one, count) for s, one in zip(sources, opened, strict=True)]
     folds = tuple(_folds(labelled))
-    words = f"the other scenes of the maps, in {len(folds)} groups in turn; no method is judged on a scene that it was fitted on"
+    groups = number_of(len(folds), "group")
+    words = f"the other scenes of the maps, in {groups} in turn; no method is judged on a scene that it was fitted on"
     return _Comparison(scenes.bands, judged, folds, words)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from geoseg.dialect import number_of
 from geoseg.errors import ConfigError
 from geoseg.evaluation.confusion import SCALARS
 from geoseg.evaluation.pictures import confusion_svg, curves_svg, png_uri, reliability_svg
@@ -113,7 +114,7 @@ def report(found: Evaluation) -> Page:
         Section("Files", (Links(tuple(files)),)),
     ]
     return Page(
-        title=f"{count} map{'s' if count > 1 else ''} against the truth",
+        title=f"{number_of(count, 'map')} against the truth",
         kind="Evaluation",
         lead=tuple(Entry(TITLES[name], _number(figures[name])) for name in SCALARS),
         sections=tuple(sections),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from geoseg.dialect import number_of
 from geoseg.evaluation.value_errors import FIGURES, VALUE_TITLES, value_text
 from geoseg.formats.page.elements import Entry, Link, Links, Page, Row, Section, Table, Words
 from geoseg.formats.page.rendering import render
@@ -46,7 +47,7 @@ def _page(found: ValueEvaluation) -> Page:
     document, unit = found.document, found.document["unit"]
     count = len(document["scenes"])
     return Page(
-        title=f"{count} map{'s' if count > 1 else ''} of {document['quantity'] or 'values'} against the truth",
+        title=f"{number_of(count, 'map')} of {document['quantity'] or 'values'} against the truth",
         kind="Evaluation",
         lead=tuple(Entry(VALUE_TITLES[name], value_text(name, document["figures"][name], unit)) for name in FIGURES),
         sections=(_compared(document), _figures(found), _scenes(document), _files()),

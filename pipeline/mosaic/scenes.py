@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from geoseg.crs import crs_of
+from geoseg.dialect import number_of
 from geoseg.documents import Json
 from geoseg.errors import ConfigError, GeoreferenceError, OutsideAreaError, SceneError
 from geoseg.georeference import Georeference
@@ -83,7 +84,7 @@ def survey(
             left_out(ref, error)
             first = first or error
     if not found and first is not None:
-        raise SceneError(f"mosaic: none of {len(refs):,} scenes can be used: {first}") from first
+        raise SceneError(f"mosaic: none of {number_of(len(refs), 'scene')} can be used: {first}") from first
     return tuple(found)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from geoseg.codes import VOID
 from geoseg.dates.registration import Registration
 from geoseg.dates.series import SeriesFacts
+from geoseg.dialect import number_of
 from geoseg.documents import Json
 from geoseg.errors import ModelError
 from geoseg.formats.styles import ClassStyle, class_styles
@@ -201,7 +202,7 @@ class Plan:
         """The plan in the order that one reads it."""
         grid = self.grid
         return {
-            "scene": f"{len(self.sources)} scenes as one" if self.sources else self.scene.path,
+            "scene": f"{number_of(len(self.sources), 'scene')} as one" if self.sources else self.scene.path,
             "size": f"{grid.height} x {grid.width} px, {len(self.scene.bands)} bands of {self.scene.dtype}, "
             f"{self.scene.georeference.name}",
             "model": f"{self.card.name} {self.card.version} ({self.model_sha256[:12]})",
@@ -218,7 +219,7 @@ class Plan:
             "task": self.task if self.quantity is None else "values",
             "layers": ", ".join(name for name, _ in self.layers),
             "batch": self.batch or "as the device likes",
-            "in flight": f"{self.in_flight} chunks",
+            "in flight": number_of(self.in_flight, "chunk"),
             "memory": f"{self.estimate.memory_bytes / 1e9:.1f} GB",
             "disk": f"{self.estimate.disk_bytes / 1e9:.2f} GB",
         }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.codes import NOT_ANALYSED
+from geoseg.dialect import number_of
 from geoseg.errors import SceneError
 from geoseg.formats.page.amounts import area_text, percent, share_of
 from geoseg.formats.page.elements import Cell, Entry, Link, Links, Minded, Notes, Page, Picture, Row, Section, Table, Words
@@ -129,7 +130,7 @@ def _totals(listed: Sequence[_Listed], *, summed: bool) -> Section:
         for (_, name), (pixels, area, known) in sorted(areas.items())
     ]
     mapped = sum(one.record is not None for one in listed)
-    caption = f"Sums over {mapped:,} scenes with a map; ground that several scenes show counts as often"
+    caption = f"Sums over {number_of(mapped, 'scene')} with a map; ground that several scenes show counts as often"
     return Section(title, (Table.of(caption, ("Class", "#Area", "#Share of all pixels", "#Pixels"), rows),))
 
 

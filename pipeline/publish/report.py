@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from geoseg.codes import COVERAGE, HIDDEN, NODATA
+from geoseg.dialect import number_of
 from geoseg.digits import figure
 from geoseg.documents import Json
 from geoseg.formats.styles import ClassStyle
@@ -202,8 +203,8 @@ def chunk_warnings(plan: Plan, receipts: Collection[Receipt], counted: Mapping[s
         )
         why = "are hidden, or without data at a date," if plan.scene.dates else "could not be read"
         notes.append(
-            f"{sum(bad.values()):,} pixels {why} and are not analysed, in {len(bad)} chunks ({places}); coverage has their "
-            "outlines"
+            f"{sum(bad.values()):,} pixels {why} and are not analysed, in {number_of(len(bad), 'chunk')} ({places}); coverage "
+            "has their outlines"
         )
     notes += hidden_notes(plan, receipts)
     if plan.quantity is not None:

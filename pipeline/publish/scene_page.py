@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from geoseg.codes import HIDDEN, NODATA, NOT_ANALYSED
+from geoseg.dialect import number_of
 from geoseg.documents import Json
 from geoseg.formats.page.amounts import area_text, percent, seconds_text, share_of
 from geoseg.formats.page.elements import (
@@ -210,9 +211,8 @@ def _coverage(facts: SceneFacts) -> Section:
     ]
     table = Table.of("All pixels of the scene", ("What", "#Area", "#Share", "#Pixels"), rows)
     chunks = facts.chunks
-    text = (
-        f"{chunks.total:,} chunks, {chunks.empty:,} of them without data, {chunks.failed:,} not analysed; {chunks.tiles:,} tiles."
-    )
+    found = f"{number_of(chunks.total, 'chunk')}, {chunks.empty:,} of them without data, {chunks.failed:,} not analysed"
+    text = f"{found}; {number_of(chunks.tiles, 'tile')}."
     return Section("Coverage", (table, Words(text)))
 
 

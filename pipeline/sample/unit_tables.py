@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.dialect import number_of
 from geoseg.documents import parse_json
 from geoseg.errors import ConfigError
 from geoseg.formats.vector import FIXED_DATE, add_style
@@ -67,8 +68,10 @@ class ReadTables:
         unit = self.design[0]
         known = set(given.tolist()) & set(unit.tolist())
         if self.count != len(unit) or len(known) != len(unit):
+            lost = len(unit) - len(known)
+            gone = f"{number_of(lost, 'unit')} {'is' if lost == 1 else 'are'}"
             raise ConfigError(
-                f"{path}: {len(unit) - len(known)} units are gone and {self.count - len(known)} were added since it was drawn: "
+                f"{path}: {gone} gone and {self.count - len(known)} were added since it was drawn: "
                 "it is no probability sample any more; label units that can't be told as such, and leave all in place"
             )
         return np.argsort(given)

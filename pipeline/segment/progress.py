@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from geoseg.dialect import number_of
 from geoseg.errors import Interrupted
 from geoseg.redaction import redact_all, sanitized
 from pipeline.infer.receipt import Receipt
@@ -192,7 +193,7 @@ class PlainProgress(Quiet):
         resumed = f", {done} of them done before" if done else ""
         self._say(
             f"[{self._scene}/{max(self._scenes, self._scene)}] {plan.scene.name}: "
-            f"{plan.grid.height} x {plan.grid.width} px, {self._total} chunks{resumed}"
+            f"{plan.grid.height} x {plan.grid.width} px, {number_of(self._total, 'chunk')}{resumed}"
         )
         self._warned = plan.warnings
         for warning in plan.warnings:
@@ -205,7 +206,7 @@ class PlainProgress(Quiet):
         now = time.monotonic()
         if now - self._said >= EVERY_S or self._done == self._total:
             self._said = now
-            self._say(f"    {self._done} of {self._total} chunks")
+            self._say(f"    {self._done} of {number_of(self._total, 'chunk')}")
 
     def part(self, what: str, done: int, total: int) -> None:
         """Say the number that is done."""

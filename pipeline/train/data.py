@@ -15,6 +15,7 @@ import numpy as np
 from geoseg.addresses import split_layer
 from geoseg.codes import UNLABELLED
 from geoseg.dates.stack import align, stacked
+from geoseg.dialect import number_of
 from geoseg.errors import ConfigError
 from geoseg.labels.coco import Coco, mask_labels
 from geoseg.labels.labels import corrected, open_labels
@@ -69,9 +70,10 @@ class TrainingData:
 
     def describe(self) -> dict[str, str]:
         """In words."""
+        pixels = sum(window.pixels for _, window in self.areas)
         return {
             "train": _summary(self.training),
-            "validate": f"{_summary(self.validation)}, {sum(w.pixels for _, w in self.areas):,} px in {len(self.areas)} areas",
+            "validate": f"{_summary(self.validation)}, {pixels:,} px in {number_of(len(self.areas), 'area')}",
             "target": _summary(self.target) if self.target else "none",
             "old": _summary(self.old) if self.old else "none",
             "pixels of": f"{self.gsd_m:g} m" if self.gsd_m else "no common size",
@@ -82,7 +84,8 @@ class TrainingData:
 
 def _summary(sources: Sequence[ChipSource]) -> str:
     pixels = sum(source.height * source.width for source in sources)
-    return f"{len(sources)} scenes, {pixels:,} px ({', '.join(s.name for s in sources[:5])}{', …' if len(sources) > 5 else ''})"
+    some = ", ".join(source.name for source in sources[:5])
+    return f"{number_of(len(sources), 'scene')}, {pixels:,} px ({some}{', …' if len(sources) > 5 else ''})"
 
 
 def open_data(recipe: Recipe) -> TrainingData:

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import stats
 
 from geoseg.codes import UNLABELLED
+from geoseg.dialect import number_of
 from geoseg.errors import ConfigError
 from geoseg.labels.labels import RasterLabels, VectorLabels
 from geoseg.training.data.chips import ChipSource
@@ -54,12 +55,14 @@ def check_labelled(data: TrainingData, pixels: Mapping[str, int], *, numbers: bo
         raise ConfigError(f"data: none of the {len(data.training)} scenes to train on has a labelled pixel; {what}")
     if len(there) == 1 < len(pixels):
         raise ConfigError(
-            f"data: all {pixels[there[0]]:,} labelled pixels to train on are {there[0]!r}, of {len(pixels)} classes; {what}, "
-            "or that what lies outside of features is a class: data.outside"
+            f"data: all {pixels[there[0]]:,} labelled pixels to train on are {there[0]!r}, of {number_of(len(pixels), 'class')}; "
+            f"{what}, or that what lies outside of features is a class: data.outside"
         )
     parts = (data.validation[k].read(part) for k, area in data.areas for part in area.parts(VALIDATION_SIDE))
     if not any((chip.labels != UNLABELLED).any() for chip in parts):
-        raise ConfigError(f"data: nothing is labelled where it is validated, in {len(data.areas)} areas; change split, or {what}")
+        raise ConfigError(
+            f"data: nothing is labelled where it is validated, in {number_of(len(data.areas), 'area')}; change split, or {what}"
+        )
 
 
 def early_warnings(recipe: Recipe, data: TrainingData, training: Sequence[Place], validation: Sequence[Place]) -> tuple[str, ...]:
@@ -118,14 +121,14 @@ def _misplaced(data: TrainingData) -> Iterator[str]:
         count = found[0][2]
         if count and not any(here for _, here, _, _ in found):
             raise ConfigError(
-                f"data.labels: {path}: none of its {count:,} features lies on any of {len(found)} images, the first of which is "
-                f"{found[0][0]}; are they of the same place, and is the CRS of both files right?"
+                f"data.labels: {path}: none of its {count:,} features lies on any of {number_of(len(found), 'image')}, "
+                f"the first of which is {found[0][0]}; are they of the same place, and is the CRS of both files right?"
             )
         bare = [name for name, here, _, filled in found if not here and filled]
         if bare and count:
             yield (
-                f"data.labels: {path}: no feature lies on {len(bare)} of {len(found)} images, all of which is then the class of "
-                f"data.outside: {_listed(bare)}; leave images that nobody has labelled out with data.only"
+                f"data.labels: {path}: no feature lies on {len(bare)} of {number_of(len(found), 'image')}, all of which is then "
+                f"the class of data.outside: {_listed(bare)}; leave images that nobody has labelled out with data.only"
             )
 
 
@@ -171,7 +174,7 @@ def _few(recipe: Recipe, validation: Sequence[Place]) -> Iterator[str]:
     """Validation on so few places that its figure has no interval, or a wide one."""
     labelled = [place for place in validation if place.counts.any()]
     scenes = len({place.name for place in labelled})
-    what = "scene" if scenes == len(labelled) else f"block of {scenes} scene{'s' if scenes > 1 else ''}"
+    what = "scene" if scenes == len(labelled) else f"block of {number_of(scenes, 'scene')}"
     cure = "hold out more" if recipe.split.val else 'give more with role = "val"'
     if len(labelled) == 1:
         yield f"validation is on a single {what}, so that its figures have no interval at all: {cure}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from geoseg.calibration.selection import BEFORE
+from geoseg.dialect import number_of
 from geoseg.digits import count_text
 from geoseg.evaluation.confusion import ConfusionMatrix, class_figures
 from geoseg.models.card import Card
@@ -159,9 +160,9 @@ def readme(card: Card, validation: Validation | ValueValidation, recipe: str) ->
         "|---|---|",
         f"| Network | {card.architecture}, {count_text(card.total_parameters)} parameters |",
         f"| Data | {sources} |",
-        f"| Trained on | {len(validation.trained_on)} scenes |",
+        f"| Trained on | {number_of(len(validation.trained_on), 'scene')} |",
         (
-            f"| Held out | {len(validation.scenes)} scenes, {validation.pixels:,} labelled pixels, which chose the "
+            f"| Held out | {number_of(len(validation.scenes), 'scene')}, {validation.pixels:,} labelled pixels, which chose the "
             f"checkpoint: {validation.headline(card)} |"
         ),
         f"| Receptive field | {'the whole tile' if field is None or card.global_context else f'{field.reach} px to each side'} |",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geoseg.calibration.selection import BEFORE
+from geoseg.dialect import number_of
 from geoseg.digits import count_text
 from geoseg.errors import SceneError
 from geoseg.evaluation.value_errors import VALUE_TITLES, value_text
@@ -166,7 +167,8 @@ def _objects(validation: Validation) -> tuple[Section, ...]:
     if objects is None:
         return ()
     rows: list[Row] = [[name.replace("_", " "), _number(value)] for name, value in objects.figures.items()]
-    caption = f"{objects.found:,} objects found, {objects.truth:,} in the truth; a match has an IoU of {objects.iou:g} or more"
+    found = number_of(objects.found, "object")
+    caption = f"{found} found, {objects.truth:,} in the truth; a match has an IoU of {objects.iou:g} or more"
     return (Section("Objects", (Table.of(caption, ("Figure", "#Value"), rows),)),)
 
 

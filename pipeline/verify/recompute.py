@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from geoseg.dialect import number_of
 from geoseg.documents import Json
 from geoseg.errors import GeosegError
 from geoseg.scenes.sources import SceneRef
@@ -57,7 +58,7 @@ class Audit:
             return "no chunk was recomputed"
         unequal = len(self.differing) + len(self.rounding)
         told = "all equal" if not unequal else f"{unequal} {'differs' if unequal == 1 else 'differ'}"
-        drawn = f"{self.compared:,} of {self.population:,} chunks recomputed, {told} (seed {self.seed})"
+        drawn = f"{self.compared:,} of {number_of(self.population, 'chunk')} recomputed, {told} (seed {self.seed})"
         if self.compared == self.population:
             return f"{drawn}: these are all"
         if self.most + 1 >= self.population:

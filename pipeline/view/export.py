@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
+from geoseg.dialect import number_of
 from geoseg.documents import Json
 from geoseg.tiles.web_mercator import Tile, tiles_within
 from pipeline.files.outputs import atomic_folder
@@ -81,7 +82,7 @@ def _write_map(folder: Path, opened: OpenedMap, say: Callable[[str], None]) -> i
         jobs = _jobs(folder, opened)
         while batch := list(islice(jobs, TOLD)):
             written += sum(pool.map(_write_tile, batch))
-            say(f"{opened.found.name}: {written:,} tiles")
+            say(f"{opened.found.name}: {number_of(written, 'tile')}")
     return written
 
 

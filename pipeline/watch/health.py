@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from geoseg.dialect import number_of
 from pipeline.watch.status import STATUS_JSON, read_status
 
 __all__ = ["health"]
@@ -38,7 +39,7 @@ def health(out: Path, max_age_s: float | None = None, now: float | None = None) 
     except (KeyError, TypeError, ValueError, AttributeError):
         return False, f"not well: {out / STATUS_JSON} is not what geoseg writes"
     away = status.get("away") or []
-    facts = f"{counts or 'no scenes'}; status {status['state']}" + (f"; {len(away)} sources away" if away else "")
+    facts = f"{counts or 'no scenes'}; status {status['state']}" + (f"; {number_of(len(away), 'source')} away" if away else "")
     if written - now > AHEAD_S:
         # A watch that lives writes anew within seconds, with the clock of today.
         return False, f"not well: the status was written {written - now:.0f} s ahead of the clock, and not since; {facts}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from geoseg.deadline import Attempt
 from geoseg.errors import ConfigError, ReadError
@@ -46,12 +47,13 @@ _open: dict[tuple[str, ...], Attempt[Listing]] = {}
 one that is late is good for the next look: a source may take longer than its time."""
 
 
-def look(sources: Sequence[str], config: Config, known: Collection[str] = ()) -> Look:
+def look(sources: Sequence[str], config: Config, out: Path, known: Collection[str] = ()) -> Look:
     """List sources at the same time, each for at most ``watch.scan_timeout``.
 
     Args:
         sources: Folders, globs, files, list files, addresses, ``s3://bucket/prefix/`` and ``stac+https://api``.
         config: How.
+        out: Where the maps go: what earlier runs have written there is no scene.
         known: Sources that were listed before: one that is not there now is away, rather than written wrongly.
 
     Raises:
@@ -59,7 +61,7 @@ def look(sources: Sequence[str], config: Config, known: Collection[str] = ()) ->
         ReadError: No source can be listed.
     """
     groups = _groups(sources)
-    attempts = {group: _attempt(group, config) for group in groups}
+    attempts = {group: _attempt(group, config, out) for group in groups}
     found: list[Found] = []
     refused: list[Refused] = []
     away: list[Away] = []
@@ -85,7 +87,7 @@ def look(sources: Sequence[str], config: Config, known: Collection[str] = ()) ->
             found += listed
             refused += odd
             seen += group
-        _open.pop(_key(group, config), None)
+        _open.pop(_key(group, config, out), None)
     if away and not seen:
         raise passing(ReadError("; ".join(item.reason for item in away)))
     # Scenes of several sources whose names are equal would be mapped over each other.
@@ -101,15 +103,15 @@ def _groups(sources: Sequence[str]) -> list[tuple[str, ...]]:
     return list(dict.fromkeys([*((source,) for source in apart), *([local] if local else [])]))
 
 
-def _attempt(group: tuple[str, ...], config: Config) -> Attempt[Listing]:
-    key = _key(group, config)
+def _attempt(group: tuple[str, ...], config: Config, out: Path) -> Attempt[Listing]:
+    key = _key(group, config, out)
     if key not in _open:
-        _open[key] = Attempt(lambda: list_source(group, config), "geoseg-listing")
+        _open[key] = Attempt(lambda: list_source(group, config, out), "geoseg-listing")
     return _open[key]
 
 
-def _key(group: tuple[str, ...], config: Config) -> tuple[str, ...]:
-    return (*group, config.model_dump_json(include={"stac", "scene", "watch"}))
+def _key(group: tuple[str, ...], config: Config, out: Path) -> tuple[str, ...]:
+    return (*group, str(out), config.model_dump_json(include={"stac", "scene", "watch"}))
 
 
 def _shown(source: str) -> str:

@@ -219,7 +219,7 @@ def begin_scan(
     with held(out, status), open_ledger(out) as ledger, status.scanning():
         # As digests: what is secret in an address can't be known in all cases.
         known = (ledger.fact(SOURCES) or "").split("\n")
-        seen = look(sources, config, [source for source in sources if _mark(source) in known])
+        seen = look(sources, config, out, [source for source in sources if _mark(source) in known])
         made = made_with(model, config, ledger)
         seen = without_mosaic(seen, made) if config.watch.mosaic else made.scenes(seen)
         ledger.note(SOURCES, "\n".join(sorted({*known, *map(_mark, seen.seen)} - {""})))

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -51,11 +52,11 @@ class Found:
         return made_with if self.area is None else f"{made_with}:{self.area}"
 
 
-def list_source(sources: Sequence[str], config: Config) -> tuple[list[Found], list[Refused]]:
+def list_source(sources: Sequence[str], config: Config, out: Path | None = None) -> tuple[list[Found], list[Refused]]:
     """The scenes of folders, globs, files, list files, addresses, ``s3://bucket/prefix/`` and ``stac+https://api``.
 
     Nothing is opened; an empty folder is no error: something may come. Scenes whose names are equal are refused, whichever
-    source they come from.
+    source they come from. What earlier runs have written to ``out`` is no scene.
 
     Raises:
         ConfigError: A source can't be listed as it is written.
@@ -75,7 +76,7 @@ def list_source(sources: Sequence[str], config: Config) -> tuple[list[Found], li
         else:
             local.append(source)
     if local:
-        listed, odd = list_scenes(local, allow_vrt=config.scene.allow_vrt, may_be_empty=True, search=search)
+        listed, odd = list_scenes(local, allow_vrt=config.scene.allow_vrt, may_be_empty=True, search=search, out=out)
         found += [item for ref in listed if (item := _local(ref, config.watch.done_marker)) is not None]
         refused += odd
     # What two sources give alike is one scene.

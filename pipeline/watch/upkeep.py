@@ -126,7 +126,7 @@ def forget_removed(sources: Sequence[str], config: Config, out: Path, *, only_sa
     column, features = read_fact(out, COLUMN), features_of(config)
     if column is not None and not features:
         raise ConfigError(f"{out}: holds maps of each feature of an area of interest; give --aoi and --aoi-column {column}, too")
-    seen = look(sources, config)
+    seen = look(sources, config, out)
     if seen.away:
         raise OutputError(f"{seen.away[0].reason}; nothing is forgotten until all sources answer")
     made = MadeWith("", features)
@@ -160,7 +160,7 @@ def would_map(sources: Sequence[str], model: Model, config: Config, out: Path) -
         ConfigError: A source can't be listed as it is written.
         ReadError: No source answers.
     """
-    seen, made = look(sources, config), MadeWith.of(model, config)
+    seen, made = look(sources, config, out), MadeWith.of(model, config)
     seen = without_mosaic(seen, made) if config.watch.mosaic else made.scenes(seen)
     for away in seen.away:
         yield {"scene": away.source, "action": "away", "reason": away.reason}

@@ -24,7 +24,7 @@ def server() -> Iterator[None]:
 
 
 def test_each_scene_of_a_stream_is_compared_with_the_one_before(tmp_path: Path) -> None:
-    from flows.change import compare_stream
+    from flows.change import compare_dates, compare_stream
     from pipeline.config.sections import Config
 
     network = torch.nn.Conv2d(1, 2, 1)
@@ -64,6 +64,11 @@ def test_each_scene_of_a_stream_is_compared_with_the_one_before(tmp_path: Path) 
     west, north = TRANSFORM @ (901, 1)
     away = Config.parse({"area": {"aoi": f"{UTM}:{west},{north - 50},{west + 50},{north}"}, "dates": {"coregister": "off"}})
     assert compare_stream([str(inbox)], str(model.path), str(tmp_path / "away"), away) == []
+    dates = [str(inbox / f"s{number}.tif") for number in (0, 1)]
+    state = compare_dates(dates, str(model.path), str(tmp_path / "away"), away, return_state=True)
+    assert (state.type.value, state.name) == ("COMPLETED", "Outside")
+    assert state.result() == {"scene": "s0_to_s1", "status": "skipped", "reason": state.message}
+    assert "area of interest" in state.message
 
 
 def test_buildings_are_graded_as_a_flow(tmp_path: Path) -> None:
@@ -107,6 +112,9 @@ def test_buildings_are_graded_as_a_flow(tmp_path: Path) -> None:
     several = grade_damage(*paths, str(model.path), str(tmp_path / "several"), **own)
     assert [one["buildings"] for one in several] == [1, 1]
     assert [Path(one["folder"]).parent.name for one in several] == ["a", "b"]
+    away = Config.parse({"area": {"aoi": f"{UTM}:0,0,1,1"}})
+    state = grade_damage(*paths, str(model.path), str(tmp_path / "away"), **(own | {"config": away}), return_state=True)
+    assert (state.type.value, state.name, state.result()["status"]) == ("COMPLETED", "Outside", "skipped")
 
 
 def test_a_flow_of_damage_takes_vrts_where_they_are_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -223,7 +223,7 @@ def test_what_is_no_labelled_sample_of_buildings_is_one_sentence(town: Town, lab
     with pytest.raises(ConfigError, match="were changed since the units were drawn"):
         estimate(str(folder), changed)
     gone = broken(sample, tmp_path / "gone.gpkg", "DELETE FROM sample WHERE unit = 3")
-    with pytest.raises(ConfigError, match="1 units are gone"):
+    with pytest.raises(ConfigError, match="1 unit is gone"):
         estimate(str(folder), gone)
     with pytest.raises(ConfigError, match="give the output folder of geoseg damage"):
         estimate("classes.tif", sample)

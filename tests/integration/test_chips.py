@@ -138,7 +138,7 @@ def test_no_folder_is_left_behind(write_raster: WriteRaster, tmp_path: Path) -> 
     image = str(write_raster(np.ones((1, 64, 64), np.uint8)))
     bare = str(write_raster(np.full((64, 64), 255, np.uint8), "bare/labels.tif"))
     out = tmp_path / "out"
-    with pytest.raises(ConfigError, match="no chip has labelled pixels, of 1 scenes"):
+    with pytest.raises(ConfigError, match="no chip has labelled pixels, of 1 scene;"):
         write_chips([image], [bare], out)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
     for options, message in (

@@ -55,6 +55,38 @@ def test_a_whole_run_without_torch(tmp_path: Path, forest_data: Path) -> None:
     assert {p.suffix for p in (tmp_path / scene.stem).glob("polygons.*")} == {".geojson", ".gpkg", ".fgb", ".parquet", ".qml"}
 
 
+AT_IMPORT = """
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["INTERRUPT_AT"]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+"""
+
+
+@pytest.mark.parametrize(
+    ("package", "module"), [("pipeline", "click"), ("geoseg", "pipeline.cli.streams"), ("pipeline", "numpy")]
+)
+def test_ctrl_c_while_modules_are_imported_leaves_no_trace(tmp_path: Path, package: str, module: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(AT_IMPORT)
+    done = subprocess.run(
+        [sys.executable, "-m", package, "inspect", "amazon-forest"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=LIMIT_S,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "INTERRUPT_AT": module},
+    )
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.strip().startswith("geoseg: stopped")
+    assert done.stderr.strip().count("\n") == 0
+    assert not done.stdout
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [

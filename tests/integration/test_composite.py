@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -327,6 +328,40 @@ def test_one_command_composes_and_maps(scenes: Any, tmp_path: Path) -> None:
     for name in ("index.html", "collection.json", "items.parquet"):
         assert b"composite_20" not in (out / name).read_bytes()
     assert call_cli(["verify", out]).returncode == 0
+
+
+def test_an_output_among_the_scenes_is_none_of_them(scenes: Any, tmp_path: Path) -> None:
+    """Run again, nothing is done: composites, and what lies beside them, are no scenes where the output is told."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    model, folder = save(torch.nn.Conv2d(3, 2, 1), 3, 2, tmp_path / "model"), tmp_path / "in"
+    shutil.copytree(scenes[0] / "in", folder)
+    bands = ["--bands", "red,green,blue"]
+    maps = ["-m", model.path, "--formats", "geojson", "--rescale", "300,2100", "-o", folder / "maps"]
+    commands: tuple[tuple[Sequence[str | Path], str], ...] = (
+        (["composite", folder, "-o", folder / "years", "--period", "year"], "there already: 2 images"),
+        (["composite", folder, "-o", folder / "one.tif", "--overwrite"], "1 image:"),
+        (["segment", folder, *maps, *bands, "--composite", "median", "--period", "year"], "2 skipped"),
+        (["segment", folder, *maps, *bands], f"{len(DATES)} skipped"),
+    )
+    for command, said in commands:
+        for again in (False, True):
+            done = call_cli(command)
+            assert done.returncode == 0, done.stderr
+            if again:
+                assert said in done.stderr
+        for name in ("years", "one.tif", "one.run.json", "one.json"):
+            path = folder / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.exists() and name == "one.tif":
+                record = json.loads((folder / "one.run.json").read_text())
+                assert len(record["scenes"]) == len(DATES)
+        for path in folder.glob("one*"):
+            path.unlink()
+    watched = call_cli(["watch", folder, *maps, *bands, "--dry-run"])
+    assert watched.returncode == 0, watched.stderr
+    assert "composite" not in watched.stdout + watched.stderr
 
 
 REFUSED: list[tuple[Sequence[str], str]] = [

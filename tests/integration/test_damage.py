@@ -199,6 +199,26 @@ def test_what_is_not_seen_is_not_analysed(tmp_path: Path, place: Path, model: Mo
     assert again.drop(columns="geometry").equals(found.drop(columns="geometry"))
 
 
+def test_a_model_that_grades_says_which_buildings_to_label_first(tmp_path: Path, place: Path, model: Model) -> None:
+    """Before the first label its grades stand, and what it is the least sure of is asked for first."""
+    given = place, tmp_path / "out", place / "judge.geojson", model
+    own = graded(*given).set_index("name")
+    found = graded(*given, "--label-next", "4", "--overwrite").set_index("name")
+    assert found["code"].tolist() == own["code"].tolist()
+    chances = [f"p_{name.replace(' ', '_')}" for name in CLASSES]
+    assert np.allclose(found[chances], own[chances], atol=0.01, equal_nan=True)
+    (folder,) = (path.parent for path in (tmp_path / "out").rglob("damage.json"))
+    asked = geopandas.read_file(folder / "label_next.gpkg").sort_values("rank")
+    ranked = np.sort(own[chances].to_numpy(float), axis=1)
+    margin = dict(zip(own.index, ranked[:, -1] - ranked[:, -2], strict=True))
+    assert margin[asked["name"].iloc[0]] == np.nanmin(list(margin.values()))
+    assert asked["guess"].tolist() == [own.loc[name, "class"] for name in asked["name"]]
+    document = json.loads((folder / "damage.json").read_text())
+    assert document["model"]["sha256"] == model.sha256
+    assert "not learned from this event: fill in label_next.gpkg" in " ".join(document["warnings"])
+    assert "is labelled yet" in (folder / "report.html").read_text()
+
+
 def test_a_map_of_damage_is_pooled_over_footprints(tmp_path: Path) -> None:
     """The network is told the class of each pixel; footprints lie a metre off."""
     pixels = damage_by_red(tmp_path / "pixels")

@@ -429,7 +429,7 @@ def test_a_work_file_goes_to_qgis_and_back(scene: Path, tmp_path: Path) -> None:
     doubt = (1 - columns["confidence"] / 100) * columns["area_m2"]
     assert (np.argsort(table["place"]) == np.argsort(-doubt, kind="stable")).all()
     # Nothing was decided: nothing is recorded.
-    assert call_cli(["review", "import", work, scene, "--as", "Ann"]).stdout.startswith("0 decisions recorded; 0 were known")
+    assert call_cli(["review", "import", work, scene, "--as", "Ann"]).stdout.startswith("0 decisions recorded; 0 known before")
     assert not log.exists()
     one, two, three, four, five, drawn = (int(columns["id"][row]) for row in (*range(5), 9))
     edited(
@@ -455,15 +455,15 @@ def test_a_work_file_goes_to_qgis_and_back(scene: Path, tmp_path: Path) -> None:
     outline = rasterio.warp.transform_geom("OGC:CRS84", "EPSG:32720", entries[drawn].geometry)
     assert shapely.hausdorff_distance(shapely.geometry.shape(outline), shapes[4]) < 0.01
     # The same again is nothing new, whether from this file or from one that is made of the log.
-    assert call_cli(["review", "import", work, scene, "--as", "Ann"]).stdout.startswith("0 decisions recorded; 5 were known")
+    assert call_cli(["review", "import", work, scene, "--as", "Ann"]).stdout.startswith("0 decisions recorded; 5 known before")
     again = tmp_path / "again.gpkg"
     assert call_cli(["review", "export", scene, "--out", again]).stdout.startswith(f"{again}: {len(shapes)} polygons, 5 decided")
-    assert call_cli(["review", "import", again, scene, "--as", "Ann"]).stdout.startswith("0 decisions recorded; 5 were known")
+    assert call_cli(["review", "import", again, scene, "--as", "Ann"]).stdout.startswith("0 decisions recorded; 5 known before")
     # Somebody decides meanwhile: the later import counts, and says so.
     said(scene, {"action": "reject", "polygon": one, "reason": "other"}, by="eve")
     edited(again, f"UPDATE review SET decision = 'change class', class = 'class 2' WHERE id = {one}")
     told = call_cli(["review", "import", again, scene, "--as", "Ann"])
-    assert told.stdout.startswith("1 decisions recorded")
+    assert told.stdout.startswith("1 decision recorded")
     assert f"polygon {one}: eve has decided reject" in told.stderr
     assert apply_reviews(scene).document["review"]["conflicts"] == 1
 
@@ -486,7 +486,7 @@ def test_what_was_emptied_or_deleted_in_qgis_decides_nothing_and_is_told(scene: 
     )
     done = call_cli(["review", "import", work, scene, "--as", "Ann"])
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"2 decisions recorded; 0 were known, {len(columns['id']) - 4:,} polygons are undecided")
+    assert done.stdout.startswith(f"2 decisions recorded; 0 known before, {len(columns['id']) - 4:,} polygons undecided")
     assert f"decides nothing: polygons {null}, {empty}, {accepted}; reject those that are not there" in done.stderr
     assert "2 polygons of the map are not in" in done.stderr
 

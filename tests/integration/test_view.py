@@ -361,3 +361,10 @@ def test_a_browser_draws_the_page(out: Path, tmp_path: Path) -> None:
             "swipe",
         }
         page.screenshot(path=tmp_path / "page.png")
+        # What is told of a polygon leaves the zoom buttons free, however narrow and low the window is.
+        page.set_viewport_size({"width": 360, "height": 480})
+        popup = page.locator("#details").bounding_box()
+        zoom = page.locator(".maplibregl-ctrl-zoom-in").first.bounding_box()
+        assert popup["width"] > 200
+        assert popup["x"] >= 0
+        assert popup["x"] + popup["width"] <= zoom["x"]

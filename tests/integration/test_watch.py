@@ -518,9 +518,9 @@ def test_the_output_is_asked_from_outside(write_raster: WriteRaster, scan: Scan,
     (folder / "bad.tif").unlink()
     (folder / "a.tif").unlink()
     prune = ["watch", folder, "-o", out, "--forget-removed"]
-    assert call_cli([*prune, "--dry-run"]).stdout.startswith("bad: would be forgotten\n1 scenes")
+    assert call_cli([*prune, "--dry-run"]).stdout.startswith("bad: would be forgotten\n1 scene to be forgotten")
     assert set(read_ledger(out)) == {"a", "bad"}
-    assert call_cli(prune).stdout.startswith("bad: forgotten\n1 scenes")
+    assert call_cli(prune).stdout.startswith("bad: forgotten\n1 scene forgotten")
     assert set(read_ledger(out)) == {"a"}
     assert [entry["scene"] for entry in json.loads((out / "index.json").read_text())["scenes"]] == ["a"]
 

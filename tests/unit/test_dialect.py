@@ -13,12 +13,17 @@ import numpy as np
 import pytest
 from support import LIMIT_S, WriteRaster
 
-from geoseg.dialect import as_flags, setting
+from geoseg.dialect import as_flags, number_of, setting
 from geoseg.errors import DtypeError
 from geoseg.scenes.bands.value_map import value_map
 from geoseg.scenes.opening import open_scene
 
 ROOT = Path(__file__).parents[2]
+
+
+def test_one_is_not_told_as_several() -> None:
+    told = [number_of(count, noun) for count, noun in ((0, "scene"), (1, "chunk"), (2, "class"), (1, "class"), (1200, "tile"))]
+    assert told == ["0 scenes", "1 chunk", "2 classes", "1 class", "1,200 tiles"]
 
 
 def test_settings_are_named_as_the_caller_writes_them() -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from geoseg.dialect import number_of
 from geoseg.formats.sheet.map_facts import map_facts
 from geoseg.formats.sheet.page_text import (
     ACCENT,
@@ -66,7 +67,8 @@ def panel(
     facts = map_facts(frame)
     if dots:
         facts.append(
-            f"Generalised: {dots:,} of {features:,} objects are too small or too many for outlines and are drawn as dots."
+            f"Generalised: {dots:,} of {number_of(features, 'object')} are too small or too many for outlines and are drawn as "
+            "dots."
         )
     lines = [line for fact in facts for line in wrapped(fact, FACT_POINTS, RIGHT - LEFT)]
     # What stands below is laid out first; classes and rows take what is left, and the table keeps some rows.

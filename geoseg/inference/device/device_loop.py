@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from geoseg.arrays import Bools
-from geoseg.dialect import setting
+from geoseg.dialect import number_of, setting
 from geoseg.errors import ChunkError, Interrupted
 from geoseg.inference.decision import Decision
 from geoseg.inference.device.device_pass import Batch, Work
@@ -235,8 +235,8 @@ class DeviceLoop:
         self._streams.release()
         self.batch = (size + 1) // 2
         note = (
-            f"{self._name} had no memory for batches of {size} tiles, so they were of {self.batch} from then on: another run may "
-            f"round otherwise; use {setting('batch', str(self.batch))}, or a smaller {setting('tile')}"
+            f"{self._name} had no memory for batches of {number_of(size, 'tile')}, so they were of {self.batch} from then on: "
+            f"another run may round otherwise; use {setting('batch', str(self.batch))}, or a smaller {setting('tile')}"
         )
         log.warning("%s", note)
         self.notes.append(note)

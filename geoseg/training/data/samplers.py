@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geoseg.codes import UNLABELLED
+from geoseg.dialect import number_of
 from geoseg.errors import ConfigError
 from geoseg.training.data.chips import ChipSource
 from geoseg.windows import Window
@@ -96,7 +97,7 @@ class _OfBlocks:
         # Scenes to adapt to have no labels at all.
         self._weights = (weights if weights.any() else self._blocks.valid).astype(np.float64)
         if not self._weights.any():
-            raise ConfigError(f"data: none of {len(sources)} scenes has a pixel with data")
+            raise ConfigError(f"data: none of {number_of(len(sources), 'scene')} has a pixel with data")
 
     def _drawn(self, weights: NDArray[np.float64], number: int, count: int) -> list[ChipRef]:
         rng = np.random.default_rng((self._seed, number))

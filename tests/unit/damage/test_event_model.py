@@ -86,6 +86,7 @@ def test_what_to_label_next_is_the_farthest_from_all_that_is_labelled() -> None:
     sure = np.tile([1.0, 0, 0, 0], (80, 1))
     sure[[5, 60]] = 0.25
     assert set(to_label(data, known, sure, 2).tolist()) == {5, 60}
+    assert set(to_label(data, np.empty(0, np.int64), sure, 2).tolist()) == {5, 60}
     every = to_label(data, known, None, 500)
     assert sorted([*every.tolist(), *known.tolist()]) == list(range(80))
     assert len(to_label(data, np.empty(0, np.int64), None, 80)) == len(truth)

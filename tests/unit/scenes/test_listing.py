@@ -173,6 +173,38 @@ def test_maps_of_this_program_among_the_scenes_are_none(tmp_path: Path, layer: s
     assert len(list_scenes([str(version / "confidence.tif")])[0]) == 1
 
 
+def test_what_runs_have_written_to_the_output_is_no_scene(tmp_path: Path) -> None:
+    """Composites and other images of this program, too, where the output lies among the scenes; what else is there is one."""
+    root, maps = tmp_path / "in", tmp_path / "in" / "maps"
+    for name in (
+        "a",
+        "maps/composites/2020",
+        "maps/composites/observations/2020_observations",
+        "maps/mine/b",
+        "years/2020",
+        "one",
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / f"{name}.tif").touch()
+    for folder in ("maps/composites", "years"):
+        (root / folder / "run.json").write_text('{"geoseg": "1.0"}')
+
+    def listed(text: Path | str, out: Path) -> list[str]:
+        return sorted(os.path.relpath(ref.paths[0], root) for ref in list_scenes([str(text)], out=out)[0])
+
+    link = tmp_path / "link"
+    link.symlink_to(root)
+    for text, out in ((root, maps), (f"{root}/**/*.tif", maps), (root, link / "maps"), (root / ".." / "in", maps)):
+        assert listed(text, out) == ["a.tif", "maps/mine/b.tif", "one.tif", "years/2020.tif"], (text, out)
+    for text in (root, f"{root}/**/*.tif"):
+        assert "one.tif" not in listed(text, root / "one.tif")
+        assert "years/2020.tif" not in listed(text, root / "years")
+    # Whoever names them, or their folder, means them.
+    composite = "maps/composites/2020.tif"
+    for text in (maps / "composites", f"{maps}/composites/*.tif", root / composite):
+        assert composite in listed(text, maps)
+
+
 def test_lists_that_name_each_other_alone_hold_no_scene(tmp_path: Path) -> None:
     one, two = tmp_path / "one.txt", tmp_path / "two.txt"
     one.write_text("two.txt\n")

@@ -161,7 +161,7 @@ def test_sampler_refusals() -> None:
     with pytest.raises(ConfigError, match=r"'odd' is not known; choose one of area, grid, class, hard"):
         make_sampler("odd", sources(), SIZE, 0, 3)
     hidden = Without(sources()[0], [Window.of((64, 64))], 0)
-    with pytest.raises(ConfigError, match="none of 1 scenes has a pixel with data"):
+    with pytest.raises(ConfigError, match="none of 1 scene has a pixel with data"):
         make_sampler("area", [hidden], SIZE, 0, 3)
 
 
