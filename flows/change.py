@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
-from prefect.states import State
 from prefect.tasks import exponential_backoff
 
 from flows.access.allowed import Texts, check, check_scene, sort_out
@@ -72,7 +72,7 @@ def compare(
     }
 
 
-def _each(ref: SceneRef, config: Config, make: Callable[[SceneRef], State[dict[str, Any]]]) -> Made | State[Any]:
+def _each(ref: SceneRef, config: Config, make: Callable[[SceneRef], State[Any]]) -> Made | State[Any]:
     """What is made of a place, or of each feature of the file of areas that it touches; ``Outside`` where it touches none."""
     log, several = get_run_logger(), config.area.aoi_column is not None
     try:
@@ -140,11 +140,12 @@ def compare_stream(
     places = [resolve("sources", source) for source in sources]
     search = stac_search(config, load_models([model]).card.bands)
     listed, refused = list_scenes(places, allow_vrt=config.scene.allow_vrt, may_be_empty=True, search=search, out=out)
-    scenes, outside = sort_out(listed, out)
+    scenes, not_allowed = sort_out(listed, out)
     pairs, unplaced = consecutive_pairs(scenes, scene_options(config))
-    for item in (*refused, *outside, *unplaced):
+    for item in (*refused, *not_allowed, *unplaced):
         log.warning("%s: %s", item.name, item.reason)
-    found, failed = [], []
+    found: list[dict[str, Any]] = []
+    failed: list[str] = []
     with logs_to_prefect():
         for ref in pairs:
             state = compare(ref, model, out, config, zones, alone=False, return_state=True)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any
 
-from prefect.states import Completed, State
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
 
 from geoseg.errors import OutsideAreaError
 
 __all__ = ["OUTSIDE", "inside", "outside"]
-
-Made = TypeVar("Made")
 
 OUTSIDE = "Outside"
 """Its name."""
@@ -26,7 +25,7 @@ def outside(error: OutsideAreaError, data: object = None) -> State[Any]:
     return Completed(name=OUTSIDE, message=str(error), data=data)
 
 
-def inside(state: State[Made]) -> Made:
+def inside(state: State[Any]) -> Any:
     """What a task has made; its error where it failed.
 
     Raises:
@@ -34,4 +33,5 @@ def inside(state: State[Made]) -> Made:
     """
     if state.name == OUTSIDE:
         raise OutsideAreaError(state.message)
-    return state.result()  # type: ignore[return-value]  # at once, outside of async code
+    # Outside of async code it comes at once.
+    return state.result()
