@@ -169,7 +169,7 @@ def test_scan_flow(
     for attempt in range(2):
         state = scan(*args, return_state=True)
         assert (state.type.value, state.name) == ("FAILED", "Unfinished")
-        assert state.message.startswith(f"1 of {2 - attempt} scenes failed: junk: ")
+        assert state.message.startswith(("1 of 2 scenes failed: junk: ", "1 of 1 scene failed: junk: ")[attempt])
     assert _statuses(out) == {"a": "done", "junk": "failed"}
     # Nothing is new: green, and the page stays as it is.
     assert scan(*args) == []
