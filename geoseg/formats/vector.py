@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geoseg.arrow_stream import ArrowStream
 from geoseg.dialect import setting
 from geoseg.errors import GeoreferenceError, OutputError
 from geoseg.formats.geojson import write_geojson
 from geoseg.georeference import Georeference
+from geoseg.polygons.arrow_stream import ArrowStream
 from geoseg.polygons.features import ALIASES, GEOMETRY, feature_schema
 from geoseg.polygons.geometries import boxes_of
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyproj
 
 from geoseg.arrays import F64, I64, Bools
-from geoseg.arrow_stream import ArrowStream
+from geoseg.polygons.arrow_stream import ArrowStream
 from geoseg.polygons.placing import polygons_of, valid_polygons
 from geoseg.vectors.opening import open_vector
 from geoseg.vectors.polygon_file import Geometries, PolygonFile

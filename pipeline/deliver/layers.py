@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import pyproj
 
-from geoseg.arrow_stream import ArrowStream
 from geoseg.codes import NOT_ANALYSED
 from geoseg.digits import DEGREES, figure
 from geoseg.errors import OutputError, SceneError
@@ -20,6 +19,7 @@ from geoseg.formats.shades import hatched_qml, outline_qml
 from geoseg.formats.styles import ClassStyle, vector_qml
 from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.georeference import Georeference
+from geoseg.polygons.arrow_stream import ArrowStream
 from geoseg.scenes.files.muting import muted
 from geoseg.scenes.gdal import gdal_env, open_raster
 from geoseg.vectors.opening import open_vector

@@ -16,10 +16,10 @@ import pyogrio.raw
 import pyproj
 import shapely
 
-from geoseg.arrow_stream import ArrowStream
 from geoseg.documents import Json
 from geoseg.errors import ConfigError, OutputError
 from geoseg.formats.vector import FIXED_DATE, add_style
+from geoseg.polygons.arrow_stream import ArrowStream
 from geoseg.vectors.reprojecting import reprojected
 from pipeline.files.outputs import check_new_file, output_file
 from pipeline.review.decisions import shape_of

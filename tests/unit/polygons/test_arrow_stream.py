@@ -11,8 +11,8 @@ import pyogrio.raw
 import pytest
 import shapely
 
-from geoseg.arrow_stream import ArrowStream
 from geoseg.errors import ConfigError
+from geoseg.polygons.arrow_stream import ArrowStream
 
 SCHEMA = pa.schema([pa.field("geometry", pa.binary())])
 
