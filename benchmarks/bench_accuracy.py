@@ -325,6 +325,12 @@ KAMPALA, BANEPA = (
 BESIDE = {"data": [KAMPALA, BANEPA | {"role": "train", "prefix": "banepa-"}]}
 """Blocks of Kampala alone are held out; all of Banepa's part teaches."""
 STEADIEST = STEADY | {"loss.factors": {"non-forest": 3.0}, "loop.check": 5, "loop.choose": "consistency"}
+FROZEN = {"init.encoder_rate": 0, "loop.precision": "bf16"}
+CITIES_LONG = {"loop.precision": "bf16", "loop.steps": 1500, "sample.chip": 320, "sample.batch": 6}
+LITE1 = {
+    "network.encoder": "tu-tf_efficientnet_lite1",
+    "init.weights": str(ROOT / "build" / "weights" / "efficientnet_lite1.safetensors"),
+}
 TABLES = {
     "amazon": Table(
         "Forest in the Amazon",
@@ -379,6 +385,8 @@ TABLES = {
             Row("the same, half of each class, light changed", "simulation_amazon", STEADY),
             Row("the same, non-forest counts 3", "simulation_amazon", STEADY | {"loss.factors": {"non-forest": 3.0}}),
             Row("the same, the steadiest checkpoint (consistency)", "simulation_amazon", STEADIEST),
+            Row("simulation alone, encoder frozen", "simulation_amazon", SHORT | FROZEN),
+            Row("the steadiest checkpoint, encoder frozen", "simulation_amazon", STEADIEST | FROZEN),
             Row("supervised", "amazon_forest", SMALL | {"loop.steps": 100, "loop.check": 25}),
         ),
         without_calibration,
@@ -398,7 +406,14 @@ TABLES = {
         ),
         objects,
     ),
-    "cities": Table("Buildings of other cities", (Row("unet, ImageNet", "buildings_many_cities"),), by_city),
+    "cities": Table(
+        "Buildings of other cities",
+        (
+            Row("unet, ImageNet", "buildings_many_cities"),
+            Row("EfficientNet-Lite1, 1500 steps of 6 chips of 320 px", "buildings_many_cities", CITIES_LONG | LITE1),
+        ),
+        by_city,
+    ),
     "joplin": Table(
         "Buildings of Joplin",
         (Row("boundaries, distances, watershed", "joplin"), Row("Mask R-CNN", "joplin_mask_rcnn")),
