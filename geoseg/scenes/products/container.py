@@ -37,6 +37,8 @@ class Container:
     """Bytes of each file, by its name relative to the product, with slashes."""
     stored: bool = True
     """Whether the bytes of its files lie in it as they are, so that any of them can be read by itself."""
+    lost: frozenset[str] = frozenset()
+    """Files of an archive, by their whole names, that GDAL does not find."""
 
     def find(self, name: str) -> str | None:
         """The file of a name that may differ in case; None where it is not there.
@@ -56,13 +58,18 @@ class Container:
         """The path by which GDAL opens one of its files.
 
         Raises:
-            SceneError: The path of the archive is none that GDAL can take.
+            SceneError: The path of the archive, or the name of the file in it, is none that GDAL can take.
         """
         if self.form == "folder":
             return os.path.join(self.path, *name.split("/"))
         path = os.path.abspath(self.path)
         if not _braces_match(path):
             raise SceneError(f"{self.path}: its path holds braces that don't match, by which GDAL can't find its end; rename it")
+        if self.root + name in self.lost:
+            raise SceneError(
+                f"{self.path}: GDAL can't find {name} in it: its name is in a header of the form pax, as those of more than 100 "
+                "letters often are; unpack it, or pack it as GNU tar does (tar --format=gnu) or as a .zip"
+            )
         return f"/vsi{self.form}/{{{path}}}/{self.root}{name}"
 
     def shown(self, name: str) -> str:
@@ -141,14 +148,17 @@ def open_container(path: str) -> Container:
     if form is None:
         raise NotARasterError(f"{path}: neither a folder nor a .zip or .tar")
     try:
-        sizes, stored = _zipped(path) if form == "zip" else _tarred(path)
+        if form == "zip":
+            (sizes, stored), lost = _zipped(path), frozenset[str]()
+        else:
+            (sizes, lost), stored = _tarred(path), True
     except DAMAGED as error:
         if isinstance(error, SceneError):
             raise
         raise TruncatedError(f"{path}: no whole {form} archive: {error}; copy or download it again") from error
     tops = {name.split("/")[0] for name in sizes}
     root = f"{tops.pop()}/" if len(tops) == 1 and all("/" in name for name in sizes) else ""
-    return Container(path, form, root, {name.removeprefix(root): size for name, size in sizes.items()}, stored)
+    return Container(path, form, root, {name.removeprefix(root): size for name, size in sizes.items()}, stored, lost)
 
 
 def _braces_match(path: str) -> bool:
@@ -190,8 +200,10 @@ def _zipped(path: str) -> tuple[dict[str, int], bool]:
     return {info.filename: info.file_size for info in members}, all(i.compress_type == zipfile.ZIP_STORED for i in members)
 
 
-def _tarred(path: str) -> tuple[dict[str, int], bool]:
+def _tarred(path: str) -> tuple[dict[str, int], frozenset[str]]:
+    """Bytes of the files by name, and those whose names GDAL does not read."""
     found: dict[str, int] = {}
+    lost: set[str] = set()
     size = os.path.getsize(path)
     with tarfile.open(path, "r:") as archive:
         for member in archive:
@@ -203,8 +215,10 @@ def _tarred(path: str) -> tuple[dict[str, int], bool]:
                     f"{path}: truncated: {member.name} ends at byte {end}, but the file has {size} bytes; download it again"
                 )
             found[member.name.removeprefix("./")] = member.size
+            if "path" in member.pax_headers:
+                lost.add(member.name.removeprefix("./"))
             _refuse_many(path, len(found))
-    return found, True
+    return found, frozenset(lost)
 
 
 def _is_inside(name: str) -> bool:

@@ -185,6 +185,20 @@ def test_a_landsat_tar_is_the_folder(tmp_path: Path, inner: str) -> None:
         open_scene(ref.paths)
 
 
+@pytest.mark.parametrize("form", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_long_names_in_a_tar(tmp_path: Path, form: int) -> None:
+    """The files of a SAFE have paths of more than 100 letters, which GDAL finds in one of the two forms of tar."""
+    safe = write_safe(tmp_path / "a", sentinel2_pixels(60))
+    path = tmp_path / "safe.tar"
+    with tarfile.open(path, "w", format=form) as archive:
+        archive.add(safe, safe.name)
+    if form == tarfile.GNU_FORMAT:
+        np.testing.assert_array_equal(pixels_of(open_scene(str(path)), RGB), pixels_of(open_scene(str(safe)), RGB))
+    else:
+        with pytest.raises(SceneError, match=r"safe\.tar: GDAL can't find .* form pax.*unpack it, or pack it"):
+            open_scene(str(path))
+
+
 def test_members_that_lead_out_of_an_archive_are_not_seen(tmp_path: Path) -> None:
     product = write_landsat(tmp_path / "a", LANDSAT)
     path = tmp_path / f"{product.name}.tar"
