@@ -87,7 +87,7 @@ def joined(grid: Grid, objects: Objects) -> Objects:
     objects = Objects.concatenate([single, *made])
     # What is made of parts is no tile's view, and may overlap all of them.
     view = np.where(np.arange(len(objects)) < len(single), objects.tile, -1 - np.arange(len(objects)))
-    rank = _ranks(grid, objects)
+    rank = _ranks(grid, objects, view < 0)
     objects, view = objects.take(rank), view[rank]
     first, second = _overlapping(objects, view)
     common = objects.masks.common_pixels(first, second)
@@ -252,12 +252,16 @@ def _runs_of(window: Window, mask: I32) -> I32:
     return runs
 
 
-def _ranks(grid: Grid, objects: Objects) -> I64:
-    """The order of views from the best: whole ones first, by the share of their pixels that their tile owns."""
+def _ranks(grid: Grid, objects: Objects, made: Bools) -> I64:
+    """The order of views from the best: whole ones first, by the share of their pixels that their tile owns.
+
+    What is made of parts comes after the views that are whole by themselves: these were none of its parts, so that it can
+    lack what they alone have seen.
+    """
     every = np.arange(len(objects))
     pixels = objects.masks.pixels
     share = objects.masks.pixels_within(every, _cores(grid, objects.tile)) / np.maximum(pixels, 1)
-    return np.lexsort((objects.tile, objects.masks.first_pixels(grid.width), -objects.score, -share, objects.is_cut))
+    return np.lexsort((objects.tile, objects.masks.first_pixels(grid.width), -objects.score, -share, made, objects.is_cut))
 
 
 def _best_views(pixels: I64, first: I64, second: I64, common: I64) -> tuple[Bools, dict[int, list[int]]]:
