@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, Literal
+from typing import IO, Literal, NamedTuple
 
 from geoseg.errors import NotARasterError, ReadError, SceneError, TruncatedError
 
@@ -116,6 +116,14 @@ class Container:
             raise ReadError(f"{self.shown(name)}: can't be read: {error}; download the product again") from error
 
 
+class _Members(NamedTuple):
+    """The files of an archive, as ``Container`` has them, under their whole names."""
+
+    sizes: dict[str, int]
+    stored: bool = True
+    lost: frozenset[str] = frozenset()
+
+
 def _member_of(tar: tarfile.TarFile, name: str) -> IO[bytes]:
     """A file of an archive; programs write names as they are, or after ``./``."""
     found = next((info for info in tar if info.name.removeprefix("./") == name), None)
@@ -148,10 +156,7 @@ def open_container(path: str) -> Container:
     if form is None:
         raise NotARasterError(f"{path}: neither a folder nor a .zip or .tar")
     try:
-        if form == "zip":
-            (sizes, stored), lost = _zipped(path), frozenset[str]()
-        else:
-            (sizes, lost), stored = _tarred(path), True
+        sizes, stored, lost = _zipped(path) if form == "zip" else _tarred(path)
     except DAMAGED as error:
         if isinstance(error, SceneError):
             raise
@@ -193,32 +198,33 @@ def _files_of(folder: str) -> dict[str, int]:
     return found
 
 
-def _zipped(path: str) -> tuple[dict[str, int], bool]:
+def _zipped(path: str) -> _Members:
     with zipfile.ZipFile(path) as archive:
         members = [info for info in archive.infolist() if not info.is_dir() and _is_inside(info.filename)]
     _refuse_many(path, len(members))
-    return {info.filename: info.file_size for info in members}, all(i.compress_type == zipfile.ZIP_STORED for i in members)
+    stored = all(info.compress_type == zipfile.ZIP_STORED for info in members)
+    return _Members({info.filename: info.file_size for info in members}, stored)
 
 
-def _tarred(path: str) -> tuple[dict[str, int], frozenset[str]]:
-    """Bytes of the files by name, and those whose names GDAL does not read."""
+def _tarred(path: str) -> _Members:
     found: dict[str, int] = {}
     lost: set[str] = set()
     size = os.path.getsize(path)
     with tarfile.open(path, "r:") as archive:
         for member in archive:
-            if not member.isfile() or member.issparse() or not _is_inside(member.name.removeprefix("./")):
+            name = member.name.removeprefix("./")
+            if not member.isfile() or member.issparse() or not _is_inside(name):
                 continue
             if member.offset_data + member.size > size:
                 end = member.offset_data + member.size
                 raise TruncatedError(
                     f"{path}: truncated: {member.name} ends at byte {end}, but the file has {size} bytes; download it again"
                 )
-            found[member.name.removeprefix("./")] = member.size
+            found[name] = member.size
             if "path" in member.pax_headers:
-                lost.add(member.name.removeprefix("./"))
+                lost.add(name)
             _refuse_many(path, len(found))
-    return found, frozenset(lost)
+    return _Members(found, lost=frozenset(lost))
 
 
 def _is_inside(name: str) -> bool:
