@@ -15,7 +15,7 @@ from geoseg.dialect import setting
 from geoseg.errors import GeoreferenceError, OutputError
 from geoseg.formats.geojson import write_geojson
 from geoseg.georeference import Georeference
-from geoseg.polygons.arrow_stream import ArrowStream
+from geoseg.polygons.arrow_stream import write_batches
 from geoseg.polygons.features import ALIASES, GEOMETRY, feature_schema
 from geoseg.polygons.geometries import boxes_of
 
@@ -85,7 +85,6 @@ def _write_with_gdal(
     dataset_options: Mapping[str, str] | None = None,
 ) -> None:
     import pyogrio
-    import pyogrio.raw
     from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 
     path.unlink(missing_ok=True)
@@ -93,20 +92,19 @@ def _write_with_gdal(
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE, "OGR_SQLITE_SYNCHRONOUS": "OFF"})
     # Images in pixel coordinates have none, and their run says so.
     warnings.filterwarnings("ignore", message="'crs' was not provided")
-    stream = ArrowStream(schema, batches)
     try:
-        with stream.kept():
-            pyogrio.raw.write_arrow(
-                stream,
-                path,
-                layer=LAYER,
-                driver=driver,
-                geometry_name=GEOMETRY,
-                geometry_type="Polygon",
-                crs=georeference.crs,
-                dataset_options=dict(dataset_options or {}),
-                layer_options=dict(layer_options),
-            )
+        write_batches(
+            path,
+            schema,
+            batches,
+            layer=LAYER,
+            driver=driver,
+            geometry_name=GEOMETRY,
+            geometry_type="Polygon",
+            crs=georeference.crs,
+            dataset_options=dict(dataset_options or {}),
+            layer_options=dict(layer_options),
+        )
     except (DataSourceError, DataLayerError, FeatureError) as error:
         raise OutputError(f"{path}: can't be written: {error}; make room or choose another place, then run again") from error
     finally:

@@ -4,15 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ArrowStream"]
+__all__ = ["write_batches"]
 
 
-class ArrowStream:
+def write_batches(path: str | Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], **options: Any) -> None:
+    """Write record batches by GDAL, also none at all; what they raise while they are made arrives as it was.
+
+    Args:
+        path: The file, or the file that gets a further layer.
+        schema: Of the batches.
+        batches: Features, some at a time.
+        **options: Those of ``pyogrio.raw.write_arrow``.
+
+    Raises:
+        pyogrio.errors.DataSourceError: The file can't be made; or another error of pyogrio.
+    """
+    import pyogrio.raw
+
+    stream = _ArrowStream(schema, batches)
+    with stream.kept():
+        pyogrio.raw.write_arrow(stream, path, **options)
+
+
+class _ArrowStream:
     """Record batches as pyogrio takes them, also none at all.
 
     What they raise crosses C, where only its kind and no words are left of it: refusals would end as errors of pyogrio, and

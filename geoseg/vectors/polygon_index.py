@@ -10,7 +10,7 @@ import numpy as np
 import pyproj
 
 from geoseg.arrays import F64, I64, Bools
-from geoseg.polygons.arrow_stream import ArrowStream
+from geoseg.polygons.arrow_stream import write_batches
 from geoseg.polygons.placing import polygons_of, valid_polygons
 from geoseg.vectors.opening import open_vector
 from geoseg.vectors.polygon_file import Geometries, PolygonFile
@@ -69,7 +69,6 @@ class PolygonIndex:
             look: Is shown the geometries, in the file's CRS and in this one.
         """
         import pyarrow as pa
-        import pyogrio.raw
         import shapely
 
         self.path = path
@@ -96,16 +95,15 @@ class PolygonIndex:
                 count += len(shapes)
                 yield pa.RecordBatch.from_arrays([pa.array(number), pa.array(shapely.to_wkb(shapes), pa.binary())], schema=schema)
 
-        stream = ArrowStream(schema, moved())
-        with stream.kept():
-            pyogrio.raw.write_arrow(
-                stream,
-                path,
-                driver="FlatGeobuf",
-                geometry_name="geometry",
-                geometry_type="Unknown",
-                crs="EPSG:3857" if crs is None else crs.to_wkt(),
-            )
+        write_batches(
+            path,
+            schema,
+            moved(),
+            driver="FlatGeobuf",
+            geometry_name="geometry",
+            geometry_type="Unknown",
+            crs="EPSG:3857" if crs is None else crs.to_wkt(),
+        )
         self.area: F64 = np.concatenate(area)
 
     def __len__(self) -> int:

@@ -19,7 +19,7 @@ from geoseg.formats.shades import hatched_qml, outline_qml
 from geoseg.formats.styles import ClassStyle, vector_qml
 from geoseg.formats.vector import FIXED_DATE, add_style
 from geoseg.georeference import Georeference
-from geoseg.polygons.arrow_stream import ArrowStream
+from geoseg.polygons.arrow_stream import write_batches
 from geoseg.scenes.files.muting import muted
 from geoseg.scenes.gdal import gdal_env, open_raster
 from geoseg.vectors.opening import open_vector
@@ -198,7 +198,6 @@ def add_layer(
         OutputError: It can't be written.
     """
     import pyogrio
-    import pyogrio.raw
     from pyogrio.errors import DataLayerError, DataSourceError, FeatureError
 
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": FIXED_DATE})
@@ -212,10 +211,8 @@ def add_layer(
         }
     )
     options = {} if package.exists() else {"dataset_options": {"VERSION": "1.3"}}
-    stream = ArrowStream(schema, batches)
     try:
-        with stream.kept():
-            pyogrio.raw.write_arrow(stream, package, layer=layer, driver="GPKG", **place, **options)
+        write_batches(package, schema, batches, layer=layer, driver="GPKG", **place, **options)
     except (DataSourceError, DataLayerError, FeatureError) as error:
         raise OutputError(f"{package}: can't be written: {error}; make room or choose another place, then run again") from error
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyogrio
-import pyogrio.raw
+import pyogrio.errors
 import pyproj
 import shapely
 
 from geoseg.documents import Json
 from geoseg.errors import ConfigError, OutputError
 from geoseg.formats.vector import FIXED_DATE, add_style
-from geoseg.polygons.arrow_stream import ArrowStream
+from geoseg.polygons.arrow_stream import write_batches
 from geoseg.vectors.reprojecting import reprojected
 from pipeline.files.outputs import check_new_file, output_file
 from pipeline.review.decisions import shape_of
@@ -85,20 +85,19 @@ def export_work(folder: Path, out: Path, *, overwrite: bool = False) -> Exported
     done = 0
     with output_file(out) as part:
         rows = _Rows(subject, standing, names, order)
-        stream = ArrowStream(_schema(), rows.batches())
         try:
-            with stream.kept():
-                pyogrio.raw.write_arrow(
-                    stream,
-                    part,
-                    layer=LAYER,
-                    driver="GPKG",
-                    geometry_name="geom",
-                    geometry_type="MultiPolygon",
-                    crs=file.crs.to_wkt(),
-                    dataset_options={"VERSION": "1.3"},
-                    layer_options={"GEOMETRY_NAME": "geom", "FID": "fid"},
-                )
+            write_batches(
+                part,
+                _schema(),
+                rows.batches(),
+                layer=LAYER,
+                driver="GPKG",
+                geometry_name="geom",
+                geometry_type="MultiPolygon",
+                crs=file.crs.to_wkt(),
+                dataset_options={"VERSION": "1.3"},
+                layer_options={"GEOMETRY_NAME": "geom", "FID": "fid"},
+            )
         except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError) as error:
             raise OutputError(f"{out}: can't be written: {error}") from error
         done = rows.done

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyogrio.raw
+import pyogrio.errors
 import pytest
 import shapely
 
 from geoseg.errors import ConfigError
-from geoseg.polygons.arrow_stream import ArrowStream
+from geoseg.polygons.arrow_stream import write_batches
 
 SCHEMA = pa.schema([pa.field("geometry", pa.binary())])
 
@@ -21,9 +21,9 @@ def batch() -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array(shapely.to_wkb(np.array([shapely.box(0, 0, 1, 1)])), pa.binary())], schema=SCHEMA)
 
 
-def write(stream: ArrowStream, path: Path) -> None:
-    with stream.kept():
-        pyogrio.raw.write_arrow(stream, path, driver="GPKG", geometry_name="geometry", geometry_type="Polygon", crs="EPSG:32720")
+def write(batches: Iterable[pa.RecordBatch], path: Path) -> None:
+    options = {"driver": "GPKG", "geometry_name": "geometry", "geometry_type": "Polygon", "crs": "EPSG:32720"}
+    write_batches(path, SCHEMA, batches, **options)
 
 
 @pytest.mark.parametrize("error", [ConfigError("feature 7 is no polygon"), KeyboardInterrupt(), SystemExit(143)])
@@ -33,10 +33,10 @@ def test_errors_arrive_as_they_were(error: BaseException, tmp_path: Path) -> Non
         raise error
 
     with pytest.raises(type(error)) as raised:
-        write(ArrowStream(SCHEMA, batches()), tmp_path / "file.gpkg")
+        write(batches(), tmp_path / "file.gpkg")
     assert raised.value is error
 
 
 def test_errors_of_the_file_stay_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(pyogrio.errors.DataSourceError):
-        write(ArrowStream(SCHEMA, [batch()]), tmp_path / "no folder" / "file.gpkg")
+        write([batch()], tmp_path / "no folder" / "file.gpkg")
