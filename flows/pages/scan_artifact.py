@@ -69,7 +69,7 @@ def show_scan(scan: Scan, sources: Sequence[str], reports: Sequence[SceneReport]
 def _headline(need: Sequence[Listed]) -> str:
     if not need:
         return "No scene needs you"
-    return f"{len(need):,} scene{'s' if len(need) > 1 else ''} need{'s' if len(need) == 1 else ''} you"
+    return f"{number_of(len(need), 'scene')} need{'s' if len(need) == 1 else ''} you"
 
 
 LATEST = "## Tried in this scan"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from geoseg.codes import MAX_CLASS
-from geoseg.dialect import setting
+from geoseg.dialect import number_of, setting
 from geoseg.errors import ConfigError
 from geoseg.models.card_values import Scaling
 
@@ -108,7 +108,7 @@ class Told:
         asked = self.missing()
         if asked:
             raise ConfigError(
-                f"{where}: takes {bands} bands, gives {scores} {'score' if scores == 1 else 'scores'} a pixel, and does not tell "
+                f"{where}: takes {bands} bands, gives {number_of(scores, 'score')} a pixel, and does not tell "
                 f"all that is to be known of it; give {', '.join(asked)}"
             )
         assert self.bands is not None

@@ -76,7 +76,7 @@ def command(
 
 def _show(verified: Verified) -> None:
     for found in verified.folders:
-        state = "as published" if not found.faults else f"{len(found.faults)} {'fault' if len(found.faults) == 1 else 'faults'}"
+        state = "as published" if not found.faults else number_of(len(found.faults), "fault")
         echo(f"{found.name}: {state} ({number_of(found.files, 'file')}, {found.digest[:12]})")
         for fault in found.faults:
             echo(f"  FAULT: {fault}")
