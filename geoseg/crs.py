@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from geoseg.errors import GeoreferenceError
+from geoseg.errors import ConfigError, GeoreferenceError
 
 if TYPE_CHECKING:
     import pyproj
 
-__all__ = ["between", "check_crs", "check_related", "crs_of", "horizontal", "not_a_map", "opens_files"]
+__all__ = ["between", "check_crs", "check_related", "crs_of", "horizontal", "named_crs", "not_a_map", "opens_files"]
 
 _local = threading.local()
 MAX_TEXT = 65536
@@ -52,6 +52,22 @@ def check_crs(text: str) -> str:
     if files := list(_files_in(given)):
         raise ValueError(f"{start} names the file {files[0]!r}, which is not opened; {EXAMPLE}")
     return given
+
+
+def named_crs(text: str, option: str) -> pyproj.CRS:
+    """The CRS that the value of an option names.
+
+    Raises:
+        ConfigError: It names none, or a file.
+    """
+    from pyproj.exceptions import CRSError
+
+    try:
+        return crs_of(check_crs(text))
+    except CRSError as error:
+        raise ConfigError(f"{option}: {text!r} is not a CRS that PROJ knows; {EXAMPLE}") from error
+    except ValueError as error:
+        raise ConfigError(f"{option}: {error}") from error
 
 
 def opens_files(crs: str) -> str | None:

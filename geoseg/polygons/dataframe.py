@@ -86,15 +86,9 @@ def geopandas_or_refuse() -> ModuleType:
 
 
 def _wkt(crs: str | pyproj.CRS) -> str:
-    import pyproj
+    from geoseg.crs import named_crs
 
-    from geoseg.crs import check_crs
-
-    try:
-        wkt: str = pyproj.CRS.from_user_input(check_crs(crs if isinstance(crs, str) else crs.to_wkt())).to_wkt()
-    except (ValueError, pyproj.exceptions.CRSError) as error:
-        raise ConfigError(f"crs: {error}") from error
-    return wkt
+    return str(named_crs(crs if isinstance(crs, str) else crs.to_wkt(), "crs").to_wkt())
 
 
 def _codes(array: NDArray[np.integer]) -> U8:

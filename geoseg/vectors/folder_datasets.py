@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+from geoseg.dialect import listed
 from geoseg.errors import ReadError
 
 __all__ = ["ACCEPTED", "GEODATABASE", "folder_driver", "is_dataset", "other_format"]
@@ -38,10 +39,11 @@ def folder_driver(path: Path) -> str:
     inside = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() in ENDINGS and not entry.name.startswith("."))
     if len(inside) > 1 and all(name.lower().endswith((".parquet", ".geoparquet")) for name in inside):
         raise ReadError(
-            f"{path}: a folder of {len(inside)} Parquet files ({_few(inside)}); write them as one, "
+            f"{path}: a folder of {len(inside)} Parquet files ({listed(inside, NAMED)}); write them as one, "
             "geopandas.read_parquet(FOLDER).to_parquet(FILE), and give that"
         )
-    what = f"give the file in it: {_few([str(path / name) for name in inside])}" if inside else "no vector file lies in it"
+    files = [str(path / name) for name in inside]
+    what = f"give the file in it: {listed(files, NAMED)}" if files else "no vector file lies in it"
     raise ReadError(f"{path}: a folder, and one vector file is wanted; {what}. Accepted: {ACCEPTED}")
 
 
@@ -65,15 +67,10 @@ def _in_archive(path: Path) -> str:
     except (zipfile.BadZipFile, OSError, ValueError):
         return ""
     found = sorted({_data_set(name) for name in names if _data_set(name).lower().endswith(ENDINGS)})
-    return f" with {_few(found)}" if found else ""
+    return f" with {listed(found, NAMED)}" if found else ""
 
 
 def _data_set(name: str) -> str:
     """A file, or the geodatabase that it is a part of."""
     before, separator, _ = name.partition(".gdb/")
     return f"{before}.gdb" if separator else name
-
-
-def _few(names: list[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more

@@ -176,8 +176,10 @@ class GridConfig(Section):
         description="Context around a tile in pixels, or exact for the network's receptive field. [default: 64; a quarter of "
         "the tile for networks with global context]",
     )
-    chunk: int = Field(
-        4096, ge=256, le=1_048_576, description="Side in pixels of the unit of work and of resume; does not change the result."
+    chunk: Annotated[int, Field(ge=256, le=1_048_576)] | None = Field(
+        None,
+        description="Side in pixels of the unit of work and of resume; does not change the result. [default: 2048; beside a GPU "
+        "and with several processes 4096]",
     )
 
 

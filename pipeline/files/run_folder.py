@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from geoseg.dialect import listed
 from geoseg.errors import OutputError
 from pipeline.config.sections import Config
 from pipeline.files.atomic import TEMPORARY, refuse_link, remove_empty, remove_tree, sync_tree
@@ -129,9 +130,8 @@ class RunFolder:
         if self.work.is_dir() and any(self.work.iterdir()) and not _is_work(self.work) and WORK not in names:
             names = [WORK]
         if names:
-            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
             raise OutputError(
-                f"{self.folder}: holds {', '.join(names[:NAMED])}{more}, which no run has listed as its own; geoseg does not "
+                f"{self.folder}: holds {listed(names, NAMED)}, which no run has listed as its own; geoseg does not "
                 "touch them, with --overwrite neither: move them away, or choose another --out"
             )
 

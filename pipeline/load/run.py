@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pyproj
 
-from geoseg.crs import check_crs, crs_of
+from geoseg.crs import named_crs
+from geoseg.dialect import setting
 from pipeline.load.connection import connected
 from pipeline.load.copying import columns_of, copy_features, forget
 from pipeline.load.database import Place, prepare, write_style
@@ -58,10 +59,10 @@ def load(
         progress: Told of each result that was copied.
 
     Raises:
-        ConfigError: The folder holds no result, one has a CRS without an EPSG code, or the database has no PostGIS.
+        ConfigError: The folder holds no result, ``crs`` is none, one has no EPSG code, or the database has no PostGIS.
         OutputError: The server can't be reached, or refuses something.
     """
-    target = None if crs is None else crs_of(check_crs(crs))
+    target = None if crs is None else named_crs(crs, setting("crs"))
     results = results_of(out, project)
     srids = [srid_of(result.features.path, target or result.features.crs) for result in results]
     done = []

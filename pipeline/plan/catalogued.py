@@ -15,6 +15,7 @@ from geoseg.models.card import Card
 from geoseg.scenes.sources import SceneRef
 from geoseg.scenes.stac.told import ToldFile
 from pipeline.config.sections import Config
+from pipeline.plan.memory import chunk_side
 from pipeline.plan.task import grid_of_shape
 
 __all__ = ["Catalogued", "catalogued", "is_catalogued", "totals"]
@@ -72,7 +73,7 @@ def catalogued(refs: Iterable[SceneRef], card: Card, config: Config) -> Iterator
 
     @lru_cache(maxsize=1024)
     def grid_of(shape: tuple[int, int]) -> Grid:
-        return grid_of_shape(shape, card, config, config.grid.chunk, "semantic" if card.instances is None else "instances")
+        return grid_of_shape(shape, card, config, chunk_side(config), "semantic" if card.instances is None else "instances")
 
     for ref in refs:
         shape = _shape(ref.told.files if ref.told is not None else (), card.gsd_m if config.scene.resample else None)

@@ -27,7 +27,7 @@ from pipeline.plan.cloud_source import with_clouds
 from pipeline.plan.dates import OpenedDates, changes_of, dates_of, facts_of, open_dates
 from pipeline.plan.domain import DomainCheck, Look, check_domain, look_at, refuse_far, unknown_resolution
 from pipeline.plan.engine_choice import Placement, place
-from pipeline.plan.memory import pixel_bytes_of, process_budget, processes, share_with_tail, shrink_to
+from pipeline.plan.memory import chunk_side, pixel_bytes_of, process_budget, processes, share_with_tail, shrink_to
 from pipeline.plan.options import open_options
 from pipeline.plan.plan import Estimate, Member, Plan, Task
 from pipeline.plan.rescale import rescale_of, values_of
@@ -167,7 +167,7 @@ def _laid_out(opened: _Opened, fitted: _Fitted, model: AnyModel, config: Config,
     task = choose_task(config, model) if opened.dates is None else "semantic"
     averaged = opened.phase is not None and config.mosaic.combine == "mean"
     layers = choose_layers(config, model, card, scene, averaged=averaged)
-    grid = make_grid(scene, card, config, chunk or config.grid.chunk, task)
+    grid = make_grid(scene, card, config, chunk or chunk_side(config, on_device=placement.one_shape), task)
     grid = replace(grid, one_shape=placement.one_shape or grid.one_shape, phase=opened.phase)
     pixel_bytes = pixel_bytes_of(scene, bands) + 2 * sum(count for _, count in layers[len(LAYERS) :])
     sources = {clouds.source for clouds in scene.every_clouds if isinstance(clouds.source, CloudNetwork)}

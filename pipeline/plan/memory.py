@@ -21,6 +21,7 @@ from pipeline.config.sections import Config
 __all__ = [
     "Share",
     "chunk_bytes",
+    "chunk_side",
     "first_processes",
     "forward_bytes",
     "memory_limit",
@@ -35,13 +36,16 @@ __all__ = [
     "tail_bytes",
 ]
 
+CHUNK, LARGE_CHUNK = 2048, 4096
+"""Sides of chunks. The smaller the less memory, and the sooner what follows the network begins; a GPU is done with a small one in
+milliseconds, and a scheduler has less to do where there are few."""
 READ_THREADS = 4
 """At least, also where cores are fewer: some wait for the disk or a server."""
 MOST_READ_THREADS = 32
 """From 16 to 32 threads, decoding was a quarter faster still (docs/performance.md)."""
 IN_FLIGHT = 4
 """Chunks that are worked on at once on a CPU, whose cores are the network's."""
-LARGE_CHUNK, LARGE_IN_FLIGHT = 8 << 20, 3
+MANY_PIXELS, FEW_IN_FLIGHT = 8 << 20, 3
 """Pixels from which a chunk is at the network long enough for one to be read meanwhile: two are there, and one waits."""
 MOST_IN_FLIGHT = 16
 REMOTE_THREADS = 32
@@ -58,6 +62,12 @@ TAIL_BYTES, TRACED_BYTES = 256 << 20, 32 << 20
 """Squares of 4096 pixels that are stitched and whose coverage is traced; a block of 1024 pixels that a thread traces."""
 DECODED = 2
 """Copies of a block that a thread holds: what GDAL decoded, and the bands that it made of it."""
+
+
+def chunk_side(config: Config, *, on_device: bool = False) -> int:
+    """Side in pixels of chunks: that of the settings, or what suits where the network is run."""
+    several = config.run.scheduler is not None or processes(config) > 1
+    return config.grid.chunk or (LARGE_CHUNK if on_device or several else CHUNK)
 
 
 def shrink_to(grid: Grid, budget: int, pixel_bytes: int, card: Card) -> Grid:
@@ -101,7 +111,7 @@ def most_in_flight(engine: EngineName, device: str, count: int, pixels: int = 0)
     Beside a GPU half its cores read, measure and encode.
     """
     if engine != "torch" or device == "cpu":
-        return IN_FLIGHT if pixels < LARGE_CHUNK else LARGE_IN_FLIGHT
+        return IN_FLIGHT if pixels < MANY_PIXELS else FEW_IN_FLIGHT
     return int(np.clip(count // 2, IN_FLIGHT, MOST_IN_FLIGHT))
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from geoseg.codes import COVERAGE, OUTSIDE_AREA
+from geoseg.dialect import listed
 from geoseg.errors import ConfigError
 from geoseg.formats.cog import Turn
 from geoseg.parallel import cores
@@ -32,6 +33,9 @@ __all__ = [
     "wanted_by",
     "wanted_codes",
 ]
+
+MOST_LISTED = 12
+"""Classes that an error names."""
 
 
 def vectorize_scene(
@@ -139,6 +143,7 @@ def wanted_codes(classes: Iterable[str], names: Mapping[int, str]) -> tuple[int,
     for text in classes:
         code = by_name.get(text.strip().casefold(), int(text) if text.strip().isdecimal() else None)
         if code is None or code not in names:
-            raise ConfigError(f"vector.classes: {text!r} is none of {', '.join(f'{c} {n}' for c, n in sorted(names.items()))}")
+            known = [f"{number} {name}" for number, name in sorted(names.items())]
+            raise ConfigError(f"vector.classes: {text!r} is none of {listed(known, MOST_LISTED)}")
         found.append(code)
     return tuple(found)

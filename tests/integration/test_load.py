@@ -249,6 +249,14 @@ def test_what_is_refused(out, tmp_path, monkeypatch, ask):
         load(out / "a")
 
 
+@pytest.mark.parametrize(
+    ("crs", "words"), [("EPSG:99999", "is not a CRS that PROJ knows"), ("somewhere", "is no coordinate reference")]
+)
+def test_what_is_no_crs_is_told_before_a_server_is_asked(crs: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load(tmp_path, "postgresql://127.0.0.1:1/x", crs=crs)
+
+
 @pytest.mark.slow
 def test_a_million_polygons_pass_in_bounded_memory(out, tmp_path, ask):
     count, folder = 1_000_000, tmp_path / "big"

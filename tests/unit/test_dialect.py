@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from support import LIMIT_S, WriteRaster
 
-from geoseg.dialect import as_flags, number_of, setting
+from geoseg.dialect import as_flags, listed, number_of, setting
 from geoseg.errors import DtypeError
 from geoseg.scenes.bands.value_map import value_map
 from geoseg.scenes.opening import open_scene
@@ -50,6 +50,10 @@ def test_a_refusal_keeps_its_cure_in_both(write_raster: WriteRaster) -> None:
         on_the_command_line = refused()
     assert "pass rescale=LOW,HIGH" in in_python
     assert in_python.replace("rescale=", "--rescale ") == on_the_command_line
+
+
+def test_of_many_names_the_first_are_listed() -> None:
+    assert [listed(["a", "b", "c"][:count], 2) for count in range(4)] == ["", "a", "a, b", "a, b and 1 more"]
 
 
 def flags(tree: ast.Module) -> Iterator[str]:

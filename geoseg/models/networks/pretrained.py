@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from geoseg.dialect import listed
 from geoseg.errors import ModelError
 from geoseg.models.hub import download_file
 from geoseg.models.model_folder import CONFIG, WEIGHTS, file_hash, load_model, shipped_models
@@ -75,8 +76,8 @@ class Loaded:
         """One sentence for the log and the report."""
         parts = [f"{len(self.placed)} tensors are set"]
         if self.adapted:
-            parts.append(f"{_listed(self.adapted)} adapted to the bands")
-        parts.append(f"{_listed(self.fresh)} start anew" if self.fresh else "none starts anew")
+            parts.append(f"{listed(self.adapted, NAMED)} adapted to the bands")
+        parts.append(f"{listed(self.fresh, NAMED)} start anew" if self.fresh else "none starts anew")
         if self.unused:
             parts.append(f"{len(self.unused)} given ones have no place")
         if self.bands is not None:
@@ -217,7 +218,7 @@ def _check_enough(network: nn.Module, placement: Placement, source: str, config:
         return
     state = network.state_dict()
     examples = ", ".join(f"{name} {tuple(state[name].shape)}" for name in missing[:NAMED])
-    given = f"; given without a place: {_listed(placement.unused)}" if placement.unused else ""
+    given = f"; given without a place: {listed(placement.unused, NAMED)}" if placement.unused else ""
     raise ModelError(
         f"{source}: {hits} of {total} tensors of the {'encoder' if part else 'network'} are there by name and shape, "
         f"at least {least:.0%} are needed; missing: {examples}{given}; "
@@ -258,11 +259,6 @@ def _bands_of(kernel: Tensor, bands: tuple[str, ...], source: str) -> tuple[str,
         f"{source}: its first convolution takes {count} bands whose names are not known; "
         f"pass weights for 3 (red, green, blue) or for {len(bands)} ({', '.join(bands)})"
     )
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _first_line(error: BaseException) -> str:

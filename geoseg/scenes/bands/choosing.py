@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from geoseg.dialect import setting
+from geoseg.dialect import listed, setting
 from geoseg.errors import BandError
 from geoseg.scenes.bands.roles import ALPHA, readings
 from geoseg.scenes.bands.wavelengths import agree
@@ -177,9 +177,7 @@ def _numbers(labels: Sequence[str | None], wanted: Sequence[str]) -> str:
 
 
 def _listing(scene: Scene) -> str:
-    more = len(scene.bands) - MOST_LISTED
-    first = ", ".join(f"{i} {band.label}" for i, band in enumerate(scene.bands[:MOST_LISTED], start=1))
-    return first if more <= 0 else f"{first} and {more:,} more"
+    return listed([f"{i} {band.label}" for i, band in enumerate(scene.bands, start=1)], MOST_LISTED)
 
 
 def _by_user(scene: Scene, wanted: Sequence[str], chosen: Sequence[str]) -> tuple[int, ...]:

@@ -14,7 +14,18 @@ from geoseg.models.model_folder import Model
 from geoseg.scenes.sources import list_scenes
 from pipeline.config.sections import Config
 from pipeline.plan.make import make_plan
-from pipeline.plan.memory import IN_FLIGHT, LARGE_IN_FLIGHT, LEAST_IN_FLIGHT, Share, share_of, share_with_tail, tail_bytes
+from pipeline.plan.memory import (
+    CHUNK,
+    FEW_IN_FLIGHT,
+    IN_FLIGHT,
+    LARGE_CHUNK,
+    LEAST_IN_FLIGHT,
+    Share,
+    chunk_side,
+    share_of,
+    share_with_tail,
+    tail_bytes,
+)
 
 GB = 1 << 30
 GRID = Grid(40_000, 40_000, tile=1024, halo=64, chunk=4096)
@@ -62,6 +73,20 @@ def test_processes_share_one_tail(divide: Callable[..., tuple[Share, Share]]) ->
 def test_of_large_chunks_one_waits_for_the_network(
     divide: Callable[..., tuple[Share, Share]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert divide(16 * GB)[1].in_flight == LARGE_IN_FLIGHT
+    assert divide(16 * GB)[1].in_flight == FEW_IN_FLIGHT
     monkeypatch.setattr(f"{__name__}.GRID", replace(GRID, chunk=2048))
     assert divide(16 * GB)[1].in_flight == IN_FLIGHT
+
+
+@pytest.mark.parametrize(
+    ("settings", "on_device", "side"),
+    [
+        ({}, False, CHUNK),
+        ({}, True, LARGE_CHUNK),
+        ({"run": {"workers": 2}}, False, LARGE_CHUNK),
+        ({"run": {"scheduler": "tcp://127.0.0.1:8786"}}, False, LARGE_CHUNK),
+        ({"grid": {"chunk": 512}}, True, 512),
+    ],
+)
+def test_chunks_are_small_where_the_cores_of_one_process_work(settings: dict[str, object], on_device: bool, side: int) -> None:
+    assert chunk_side(Config.parse(settings), on_device=on_device) == side
