@@ -46,7 +46,8 @@ MOST_READ_THREADS = 32
 IN_FLIGHT = 4
 """Chunks that are worked on at once on a CPU, whose cores are the network's."""
 MANY_PIXELS, FEW_IN_FLIGHT = 8 << 20, 3
-"""Pixels from which a chunk is at the network long enough for one to be read meanwhile: two are there, and one waits."""
+"""Pixels from which a chunk is at the network long enough for one to be read meanwhile: two are there, and one waits. So it is on
+fewer cores than ``IN_FLIGHT``, whatever the chunk."""
 MOST_IN_FLIGHT = 16
 REMOTE_THREADS = 32
 """Threads that read from servers, which are waited for most of the time."""
@@ -111,7 +112,7 @@ def most_in_flight(engine: EngineName, device: str, count: int, pixels: int = 0)
     Beside a GPU half its cores read, measure and encode.
     """
     if engine != "torch" or device == "cpu":
-        return IN_FLIGHT if pixels < MANY_PIXELS else FEW_IN_FLIGHT
+        return IN_FLIGHT if pixels < MANY_PIXELS and count >= IN_FLIGHT else FEW_IN_FLIGHT
     return int(np.clip(count // 2, IN_FLIGHT, MOST_IN_FLIGHT))
 
 

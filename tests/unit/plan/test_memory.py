@@ -70,12 +70,16 @@ def test_processes_share_one_tail(divide: Callable[..., tuple[Share, Share]]) ->
     assert four.tail_bytes == alone.tail_bytes // 4 > 0
 
 
-def test_of_large_chunks_one_waits_for_the_network(
-    divide: Callable[..., tuple[Share, Share]], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("chunk", "cores", "in_flight"),
+    [(4096, 8, FEW_IN_FLIGHT), (2048, 8, IN_FLIGHT), (2048, 4, IN_FLIGHT), (2048, 2, FEW_IN_FLIGHT)],
+)
+def test_of_large_chunks_or_on_few_cores_one_waits_for_the_network(
+    chunk: int, cores: int, in_flight: int, divide: Callable[..., tuple[Share, Share]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert divide(16 * GB)[1].in_flight == FEW_IN_FLIGHT
-    monkeypatch.setattr(f"{__name__}.GRID", replace(GRID, chunk=2048))
-    assert divide(16 * GB)[1].in_flight == IN_FLIGHT
+    monkeypatch.setattr(f"{__name__}.GRID", replace(GRID, chunk=chunk))
+    monkeypatch.setattr("pipeline.plan.memory.cores", lambda: cores)
+    assert divide(16 * GB)[1].in_flight == in_flight
 
 
 @pytest.mark.parametrize(
