@@ -21,7 +21,7 @@ from pipeline.config.delivering import DeliveryConfig
 from pipeline.deliver.document import Image, Reports
 from pipeline.deliver.statement import Measured, measured_in
 from pipeline.files.class_rasters import open_class_raster
-from pipeline.files.maps import BUILDINGS, POLYGONS, first_file, refuse_values_folder
+from pipeline.files.maps import BUILDINGS, POLYGONS, first_file, one_result, refuse_values_folder
 from pipeline.files.run_folder import REPORT, RunFolder
 
 __all__ = ["Result", "read_result"]
@@ -115,6 +115,7 @@ def read_result(folder: Path) -> Result:
     """
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder; give an output folder of geoseg deforestation, damage or segment")
+    folder = one_result(folder)
     RunFolder(folder).settle()
     buildings, polygons = first_file(folder, BUILDINGS), first_file(folder, POLYGONS)
     path = buildings or polygons

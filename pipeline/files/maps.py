@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from geoseg.dialect import listed, number_of
 from geoseg.errors import ConfigError
 from geoseg.scenes.gdal import gdal_env, open_raster
 from geoseg.scenes.remote import is_remote
@@ -28,6 +29,7 @@ __all__ = [
     "first_file",
     "is_result",
     "map_at",
+    "one_result",
     "refuse_values_folder",
     "result_folders",
 ]
@@ -41,6 +43,8 @@ LAYERS = ("confidence", "probabilities", "uncertainty", "coverage", "preview")
 POLYGONS = ("polygons.gpkg", "polygons.fgb", "polygons.parquet", "polygons.geojson")
 BUILDINGS = ("buildings.gpkg", "buildings.fgb", "buildings.parquet", "buildings.geojson")
 """Names of files of features; where there are several, the first is read."""
+NAMED = 3
+"""Results that an error names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,19 @@ def result_folders(folder: Path) -> list[Path]:
         return [folder]
     below = sorted({path.parent for name in (CLASSES, *BUILDINGS, *POLYGONS) for path in folder.rglob(name)})
     return [path for path in below if not _hidden(path.relative_to(folder)) and not lies_in_reviews(path, folder)]
+
+
+def one_result(folder: Path) -> Path:
+    """The folder of one result: itself, or the only one below it, as a run over one scene has it. Itself where there is none.
+
+    Raises:
+        ConfigError: Several are below it.
+    """
+    found = result_folders(folder)
+    if len(found) > 1:
+        names = [str(path) for path in found]
+        raise ConfigError(f"{folder}: holds {number_of(len(found), 'result')} ({listed(names, NAMED)}); give the folder of one")
+    return found[0] if found else folder
 
 
 def _files(name: str, path: Path) -> MapFiles:

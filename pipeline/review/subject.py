@@ -13,7 +13,7 @@ from geoseg.errors import ConfigError, OutputError
 from geoseg.formats.styles import ClassStyle
 from geoseg.models.card import Card
 from geoseg.vectors.polygon_file import Geometries, PolygonFile
-from pipeline.files.maps import VALUES
+from pipeline.files.maps import VALUES, one_result
 from pipeline.files.reviews import LOG, REVIEWS, is_reviews
 from pipeline.files.run_folder import REPORT, RunFolder
 from pipeline.publish.run_facts import SceneFacts
@@ -47,7 +47,7 @@ class Subject:
         Raises:
             ConfigError: It is none, or holds no map whose polygons can be reviewed.
         """
-        folder = folder.resolve()
+        folder = one_result(folder.resolve())
         version = int(folder.name) if is_reviews(folder.parent) and folder.name.isdecimal() else 0
         scene = folder.parent.parent if version else folder
         if scene.is_dir():

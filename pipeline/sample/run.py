@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from geoseg.errors import ConfigError
-from pipeline.files.maps import CLASSES
+from pipeline.files.maps import CLASSES, one_result
 from pipeline.sample.allocation import Drawn
 from pipeline.sample.areas_file import AreaDocument, write_areas
 from pipeline.sample.building_numbers import NumberDocument, estimate_numbers, write_numbers
@@ -32,6 +32,7 @@ def draw(path: str, out: Path, settings: SampleSettings, *, strata_path: str | N
         ConfigError: The settings don't fit.
         SceneError: The map can't be read.
     """
+    path = _result_of(path)
     buildings = buildings_of(path)
     if buildings is None:
         return draw_sample(_raster_of(path), out, settings, strata_path=strata_path)
@@ -63,6 +64,7 @@ def estimate(
         ConfigError: It is no probability sample of this map, or is not labelled.
         SceneError: The map or the reference can't be read.
     """
+    path = _result_of(path)
     if not is_of_buildings(sample_path):
         if zones is not None:
             raise ConfigError(f"--zones: {sample_path} is no sample of buildings; areas of classes are estimated in all")
@@ -73,6 +75,11 @@ def estimate(
     if buildings is None:
         raise ConfigError(f"--map: {sample_path} is a sample of buildings; give the output folder of geoseg damage")
     return estimate_numbers(buildings, sample_path, zones=zones, drop=drop, correction=correction)
+
+
+def _result_of(path: str) -> str:
+    """A file, or the folder of the one result that a folder is or holds."""
+    return str(one_result(Path(path))) if Path(path).is_dir() else path
 
 
 def _raster_of(path: str) -> str:
