@@ -71,7 +71,7 @@ def command(
 ) -> int:
     """Match the objects of a map with those of a truth, or of another date, one to one.
 
-    FOUND is a file of polygons or what segment wrote, TRUTH a file of polygons, in any CRS. Says how many match: F1, average
+    FOUND and TRUTH are files of polygons or what segment wrote, in any CRS. Says how many match: F1, average
     precision of COCO, panoptic quality, by size, and near the seams of tiles against far from them.
     """
     from geoseg.errors import ConfigError

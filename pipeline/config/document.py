@@ -9,13 +9,15 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from geoseg import documents
+from geoseg.dialect import listed
 from geoseg.errors import ConfigError
 
 __all__ = ["parse_document", "put", "read_toml"]
 
 Document = TypeVar("Document", bound=BaseModel)
 
-
+NAMED = 8
+"""Missing keys that an error names."""
 UNSHOWN = "webhook"
 """The setting that is not shown, not even where it can't work: whoever knows the address can write to it."""
 
@@ -43,16 +45,23 @@ def parse_document(kind: type[Document], document: Mapping[str, object]) -> Docu
     try:
         return kind.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(
-            str(part) for part in first["loc"] if not str(part).startswith(("literal", "constrained", "int", "function"))
-        )
+        every = error.errors()
+        first, where = every[0], _key(every[0]["loc"])
         if first["type"] == "missing":
-            raise ConfigError(f"{where}: is missing, and has no default; give it a value") from error
+            lacking = list(dict.fromkeys(_key(one["loc"]) for one in every if one["type"] == "missing"))
+            what = "is missing, and has no default; give it a value"
+            if len(lacking) > 1:
+                what = "are missing, and have no defaults; give them values"
+            raise ConfigError(f"{listed(lacking, NAMED)}: {what}") from error
         # Of several keys that don't go together the sentence tells which; a table would be shown as Python has it.
         of_table = first["type"] == "value_error" and isinstance(first["input"], Mapping)
         given = "" if not first["loc"] or UNSHOWN in first["loc"] or of_table else f" (given: {first['input']!r:.200})"
         raise ConfigError(f"{where or 'configuration'}: {first['msg'].removeprefix('Value error, ')}{given}") from error
+
+
+def _key(place: tuple[int | str, ...]) -> str:
+    """A key as it is written, without the kinds that pydantic has tried for its value."""
+    return ".".join(str(part) for part in place if not str(part).startswith(("literal", "constrained", "int", "function")))
 
 
 def put(document: dict[str, object], path: str, value: object) -> None:

@@ -16,8 +16,9 @@ from geoseg.vectors.polygon_index import Area, PolygonIndex
 from geoseg.vectors.reprojecting import equal_area
 from pipeline.evaluate.match_document import Matched, measured
 from pipeline.evaluate.settings import MatchOptions
-from pipeline.evaluate.sides import Side, check_crs, polygons_of
+from pipeline.evaluate.sides import Side, check_crs, polygons_of, truth_of
 from pipeline.evaluate.tile_borders import Seams
+from pipeline.files.maps import one_result
 
 __all__ = ["match_files"]
 
@@ -41,7 +42,7 @@ def match_files(
 
     Args:
         found: A file of polygons, or the folder of a map, whose seams then are known.
-        truth: A file of polygons.
+        truth: A file of polygons, or the folder of another map.
         options: What counts, and what matches.
         within: A file of polygons outside of which nothing is known: what lies there for more than a half does not count.
         assume_crs: The CRS of files that have none.
@@ -51,11 +52,12 @@ def match_files(
         ConfigError: A file can't be read, or one has a CRS and another has none.
     """
     options = options or MatchOptions()
-    files = {"found": PolygonFile.open(polygons_of(found), assume_crs), "truth": PolygonFile.open(Path(truth), assume_crs)}
+    files = {"found": PolygonFile.open(polygons_of(found), assume_crs), "truth": PolygonFile.open(truth_of(truth), assume_crs)}
     if within is not None:
         files["within"] = PolygonFile.open(Path(within), assume_crs)
     check_crs(list(files.values()))
-    seams = Seams.of(Path(found)) if Path(found).is_dir() and not is_dataset(Path(found)) else None
+    folder = Path(found)
+    seams = Seams.of(one_result(folder)) if folder.is_dir() and not is_dataset(folder) else None
     with tempfile.TemporaryDirectory(prefix="geoseg-match-") as work:
         crs = equal_area(files["truth"]) or equal_area(files["found"])
         area = Area(files["within"], crs) if within is not None else None

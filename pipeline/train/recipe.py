@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from geoseg.models.card_values import DataSource
 from geoseg.models.networks.config import DETECTOR_NAMES
 from geoseg.models.weights.known_weights import is_known
 from pipeline.config.commented import commented_table
@@ -32,13 +34,17 @@ from pipeline.train.recipe_tables import (
 __all__ = ["Recipe", "recipe_to_begin_from"]
 
 
+LEAST_STDDEV = 1e-9
+"""By which a card lets values be divided."""
+
+
 class Recipe(Table):
     """A whole ``train.toml``; the output folder is given beside it."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", description="Name of the model.")
     description: str = Field(min_length=1, description="What it maps, in which images.")
     license: str = Field("proprietary", description="SPDX identifier of the licence of the weights.")
-    sources: tuple[dict[str, str], ...] = Field((), description="Name, license and attribution of the data.")
+    sources: tuple[DataSource, ...] = Field((), description="Name, license and attribution of the data.")
     bands: tuple[str, ...] = Field(
         min_length=1, description="Bands that the network takes, in its order: red, green, blue, nir, ..."
     )
@@ -50,7 +56,9 @@ class Recipe(Table):
     physical: bool = Field(
         default=False, description="Apply the scale and offset of the files: the network takes physical values."
     )
-    gsd_m: float | None = Field(None, gt=0, description="Side of a pixel in metres. [default: measured, where all scenes agree]")
+    gsd_m: float | None = Field(
+        None, ge=1e-4, le=1e6, description="Side of a pixel in metres. [default: measured, where all scenes agree]"
+    )
     normalize: Literal["data", "imagenet", "weights"] | tuple[tuple[float, float], ...] = Field(
         "data",
         description="Mean and standard deviation a band: measured on valid pixels, those of ImageNet, those that the weights of "
@@ -86,9 +94,21 @@ class Recipe(Table):
         return given
 
     @model_validator(mode="after")
+    def _fits_a_card(self) -> Self:
+        """Refuse what the card would, when the training is over."""
+        if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
+            raise ValueError(f"value_range: {self.value_range[0]:g} to {self.value_range[1]:g}; the first is to be the smaller")
+        if (doubled := _first_doubled(self.bands)) is not None:
+            raise ValueError(f"bands: {doubled} is there twice; the network takes each band once")
+        if isinstance(self.normalize, tuple):
+            if len(self.normalize) != len(self.bands):
+                raise ValueError(f"normalize: {len(self.normalize)} pairs for {len(self.bands)} bands")
+            if (least := min(stddev for _, stddev in self.normalize)) < LEAST_STDDEV:
+                raise ValueError(f"normalize: a standard deviation of {least:g}; give mean and standard deviation of each band")
+        return self
+
+    @model_validator(mode="after")
     def _fits(self) -> Self:
-        if isinstance(self.normalize, tuple) and len(self.normalize) != len(self.bands):
-            raise ValueError(f"normalize: {len(self.normalize)} pairs for {len(self.bands)} bands")
         if self.normalize == "weights" and self.init.weights is None:
             raise ValueError("normalize: weights, but there are none; name them in init.weights, or take data")
         if self.init.weights is not None and not self.init.weights.strip():
@@ -112,7 +132,7 @@ class Recipe(Table):
         elif len(self.classes) < 2:
             raise ValueError("classes: one is no map; name two at least, or a number to regress in quantity")
         names = [c.name for c in self.classes]
-        if len({*names}) < len(names):
+        if _first_doubled([name.casefold() for name in names]) is not None:
             raise ValueError(f"classes: two have the same name: {', '.join(names)}")
         unknown = [name for name in self.loss.factors if name not in names]
         if unknown:
@@ -203,6 +223,10 @@ class Recipe(Table):
         for key in ("description", "license", "sources", "calibrate"):
             facts.pop(key)
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _first_doubled(names: Sequence[str]) -> str | None:
+    return next((name for k, name in enumerate(names) if name in names[:k]), None)
 
 
 def recipe_to_begin_from() -> str:

@@ -76,10 +76,10 @@ class InitRecipe(Table):
 class SampleRecipe(Table):
     """Draws of chips, and their batches."""
 
-    chip: int = Field(SAMPLING.chip, ge=16, description="Side of a chip in pixels.")
+    chip: int = Field(SAMPLING.chip, ge=16, le=16_384, description="Side of a chip in pixels.")
     by: SamplerName = Field(SAMPLING.by, description="By labelled area, in a grid, by rare classes, by loss.")
     batch: int = Field(SAMPLING.batch, ge=1, description="Chips a batch and device.")
-    workers: int = Field(SAMPLING.workers, ge=0, description="Processes that read chips.")
+    workers: int = Field(SAMPLING.workers, ge=0, le=1024, description="Processes that read chips.")
 
 
 class AugmentRecipe(Table):

@@ -228,7 +228,7 @@ def _facts(fitted: _Fitted) -> dict[str, object]:
         "name": recipe.name,
         "description": recipe.description,
         "license": recipe.license,
-        "data": [*map(dict, recipe.sources), *_of_weights(recipe)],
+        "data": [*(source.model_dump() for source in recipe.sources), *_of_weights(recipe)],
         "bands": recipe.bands,
         "scaling": [{"mean": mean, "stddev": stddev} for mean, stddev in zip(preparation.mean, preparation.stddev, strict=True)],
         "classes": [

@@ -63,9 +63,18 @@ def test_matches_are_those_of_a_search_over_all_pairs_in_any_format(
     found.to_parquet(tmp_path / "found.parquet")
     truth.to_crs(4326).to_file(tmp_path / "truth.geojson")
     truth.to_crs(3857).to_file(tmp_path / "truth.shp")
+    (tmp_path / "run" / "map").mkdir(parents=True)
+    truth.to_file(tmp_path / "run" / "map" / "polygons.fgb")
     first: dict[str, Any] | None = None
-    for left, right, at_once in (("gpkg", "geojson", 20_000), ("parquet", "geojson", 20), ("gpkg", "shp", 50)):
-        result = match_files(str(tmp_path / f"found.{left}"), str(tmp_path / f"truth.{right}"), at_once=at_once)
+    for left, right, at_once in (
+        ("gpkg", "truth.geojson", 20_000),
+        ("parquet", "truth.geojson", 20),
+        ("gpkg", "truth.shp", 50),
+        # Another map, and a run over one scene.
+        ("gpkg", "run/map", 20_000),
+        ("gpkg", "run", 20_000),
+    ):
+        result = match_files(str(tmp_path / f"found.{left}"), str(tmp_path / right), at_once=at_once)
         assert {(a, b) for a, b, _ in result.pairs} == expected
         first = first or result.document
         assert result.document["figures"] == pytest.approx(first["figures"], abs=1e-6)

@@ -183,6 +183,12 @@ def test_killed_at_a_check_it_ends_with_the_same_model(trained: Path, recipe: Pa
         ('split.val=["Mars"]', "no scene is named"),
         ("loss.factors.Mars=2", "loss.factors: 'Mars' is not a class: other, forest"),
         ("sample.chip=8", "sample.chip: Input should be greater than or equal to 16"),
+        ("sample.chip=100000", "sample.chip: Input should be less than or equal to 16384"),
+        # What the card would refuse when the training is over.
+        ("value_range=[5,1]", "value_range: 5 to 1; the first is to be the smaller"),
+        ("normalize=[[0,1],[0,0],[0,1]]", "normalize: a standard deviation of 0"),
+        ('bands=["red","red","blue"]', "bands: red is there twice"),
+        ('sources=[{name="a"}]', "sources.0.license: is missing"),
     ],
 )
 def test_what_can_not_work_is_said_in_a_sentence(recipe: Path, tmp_path: Path, change: str, words: str) -> None:
@@ -194,10 +200,11 @@ def test_what_can_not_work_is_said_in_a_sentence(recipe: Path, tmp_path: Path, c
     assert not (tmp_path / "m" / "card.json").exists()
 
 
-def test_a_recipe_without_a_name_says_what_is_missing(tmp_path: Path) -> None:
+def test_an_empty_recipe_says_all_that_is_missing(tmp_path: Path) -> None:
     (tmp_path / "empty.toml").write_text("")
     done = call_cli(["train", tmp_path / "empty.toml", "--out", tmp_path / "m"])
-    assert (done.returncode, done.stderr) == (2, "geoseg: name: is missing, and has no default; give it a value\n")
+    what = "name, description, bands, classes, data: are missing, and have no defaults; give them values"
+    assert (done.returncode, done.stderr) == (2, f"geoseg: {what}\n")
 
 
 def test_weights_and_networks_are_checked_before_scenes_are_read_and_anything_is_begun(recipe: Path, tmp_path: Path) -> None:
