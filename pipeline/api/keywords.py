@@ -93,7 +93,7 @@ class _Grid(TypedDict, total=False):
 
     tile: int
     halo: int | Literal["exact"] | None
-    chunk: int
+    chunk: int | None
 
 
 class _Infer(TypedDict, total=False):
