@@ -26,6 +26,7 @@ from geoseg.models.card_values import (
     Quantization,
     ReceptiveField,
     Scaling,
+    check_value_range,
 )
 from geoseg.models.domain_facts import DomainFacts
 
@@ -102,8 +103,7 @@ class Card(Closed):
         values = [c.value for c in self.classes]
         if values != list(range(len(values))):
             raise ValueError(f"classes: the codes are {values}; they are to run from 0 without a gap")
-        if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
-            raise ValueError(f"value_range: {self.value_range[0]:g} to {self.value_range[1]:g}; the first is to be the smaller")
+        check_value_range(self.value_range)
         if self.activation == "softmax" and len(self.classes) < 2:
             raise ValueError("classes: softmax needs at least two")
         if not self.global_context and self.receptive_field is None:

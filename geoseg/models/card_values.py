@@ -13,6 +13,7 @@ from geoseg.codes import MAX_CLASS, MAX_VALUE
 from geoseg.formats.text import steers
 
 __all__ = [
+    "LEAST_STDDEV",
     "Calibration",
     "Closed",
     "DamageFacts",
@@ -23,7 +24,11 @@ __all__ = [
     "Quantization",
     "ReceptiveField",
     "Scaling",
+    "check_value_range",
 ]
+
+LEAST_STDDEV = 1e-9
+"""By which values may be divided."""
 
 MAX_REACH = 100_000
 """Most pixels that a network sees to one side, or an object spans; more is no network but a mistake."""
@@ -112,12 +117,22 @@ class ModelClass(Closed):
         return int(self.color[1:3], 16), int(self.color[3:5], 16), int(self.color[5:7], 16)
 
 
+def check_value_range(given: tuple[float, float] | None) -> None:
+    """Refuse a range of values from high to low.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if given is not None and not given[0] < given[1]:
+        raise ValueError(f"value_range: {given[0]:g} to {given[1]:g}; the first is to be the smaller")
+
+
 class Scaling(Closed):
     """Normalization of one band: ``(value - mean) / stddev``."""
 
     mean: float = Field(ge=-1e12, le=1e12)
     """In the units of the input."""
-    stddev: float = Field(ge=1e-9, le=1e12)
+    stddev: float = Field(ge=LEAST_STDDEV, le=1e12)
     """In the units of the input."""
 
 

@@ -48,11 +48,9 @@ def parse_document(kind: type[Document], document: Mapping[str, object]) -> Docu
         every = error.errors()
         first, where = every[0], _key(every[0]["loc"])
         if first["type"] == "missing":
-            lacking = list(dict.fromkeys(_key(one["loc"]) for one in every if one["type"] == "missing"))
-            what = "is missing, and has no default; give it a value"
-            if len(lacking) > 1:
-                what = "are missing, and have no defaults; give them values"
-            raise ConfigError(f"{listed(lacking, NAMED)}: {what}") from error
+            lacking = list(dict.fromkeys(_key(each["loc"]) for each in every if each["type"] == "missing"))
+            one, many = "is missing, and has no default; give it a value", "are missing, and have no defaults; give them values"
+            raise ConfigError(f"{listed(lacking, NAMED)}: {one if len(lacking) == 1 else many}") from error
         # Of several keys that don't go together the sentence tells which; a table would be shown as Python has it.
         of_table = first["type"] == "value_error" and isinstance(first["input"], Mapping)
         given = "" if not first["loc"] or UNSHOWN in first["loc"] or of_table else f" (given: {first['input']!r:.200})"

@@ -16,9 +16,9 @@ from geoseg.vectors.polygon_index import Area, PolygonIndex
 from geoseg.vectors.reprojecting import equal_area
 from pipeline.evaluate.match_document import Matched, measured
 from pipeline.evaluate.settings import MatchOptions
-from pipeline.evaluate.sides import Side, check_crs, polygons_of, truth_of
+from pipeline.evaluate.sides import Side, check_crs, polygons_of
 from pipeline.evaluate.tile_borders import Seams
-from pipeline.files.maps import one_result
+from pipeline.files.maps import is_result, one_result
 
 __all__ = ["match_files"]
 
@@ -52,12 +52,15 @@ def match_files(
         ConfigError: A file can't be read, or one has a CRS and another has none.
     """
     options = options or MatchOptions()
-    files = {"found": PolygonFile.open(polygons_of(found), assume_crs), "truth": PolygonFile.open(truth_of(truth), assume_crs)}
+    ours, theirs = one_result(Path(found)), one_result(Path(truth))
+    files = {
+        "found": PolygonFile.open(polygons_of(ours), assume_crs),
+        "truth": PolygonFile.open(polygons_of(theirs) if is_result(theirs) else theirs, assume_crs),
+    }
     if within is not None:
         files["within"] = PolygonFile.open(Path(within), assume_crs)
     check_crs(list(files.values()))
-    folder = Path(found)
-    seams = Seams.of(one_result(folder)) if folder.is_dir() and not is_dataset(folder) else None
+    seams = Seams.of(ours) if ours.is_dir() and not is_dataset(ours) else None
     with tempfile.TemporaryDirectory(prefix="geoseg-match-") as work:
         crs = equal_area(files["truth"]) or equal_area(files["found"])
         area = Area(files["within"], crs) if within is not None else None

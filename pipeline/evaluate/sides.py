@@ -18,10 +18,10 @@ from geoseg.vectors.polygon_index import Area, PolygonIndex
 from geoseg.vectors.texts import text_of
 from pipeline.evaluate.tile_borders import Seams
 from pipeline.files.columns import numbers_of
-from pipeline.files.maps import one_result, refuse_values_folder, result_folders
+from pipeline.files.maps import refuse_values_folder
 from pipeline.files.run_folder import RunFolder
 
-__all__ = ["OUTSIDE_SHARE", "Bools", "Side", "check_crs", "polygons_of", "truth_of"]
+__all__ = ["OUTSIDE_SHARE", "Bools", "Side", "check_crs", "polygons_of"]
 
 log = logging.getLogger(__name__)
 
@@ -33,16 +33,14 @@ ENDINGS = (".parquet", ".gpkg", ".fgb", ".geojson")
 Bools = NDArray[np.bool_]
 
 
-def polygons_of(text: str) -> Path:
-    """The file of polygons that a path names, or that of a map folder, or of the only one below it.
+def polygons_of(path: Path) -> Path:
+    """The file of polygons that a path is, or that of a map folder.
 
     Raises:
-        ConfigError: The folder holds none, or several are below it.
+        ConfigError: The folder holds none.
     """
-    path = Path(text)
     if path.is_file() or is_dataset(path):
         return path
-    path = one_result(path)
     RunFolder(path).settle()
     if not path.is_dir():
         return path
@@ -51,12 +49,6 @@ def polygons_of(text: str) -> Path:
         refuse_values_folder(path, "objects are matched by their polygons")
         raise ConfigError(f"{path}: holds no {POLYGONS} ({', '.join(ENDINGS)}); give a map folder, or a file of polygons")
     return there[0]
-
-
-def truth_of(text: str) -> Path:
-    """The file of polygons that a path names, or that of a map folder; a folder that is none is left to whoever opens it."""
-    path = Path(text)
-    return polygons_of(text) if path.is_dir() and result_folders(path) else path
 
 
 def check_crs(files: Sequence[PolygonFile]) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from geoseg.models.card_values import DataSource
+from geoseg.models.card_values import LEAST_STDDEV, DataSource, check_value_range
 from geoseg.models.networks.config import DETECTOR_NAMES
 from geoseg.models.weights.known_weights import is_known
 from pipeline.config.commented import commented_table
@@ -32,10 +31,6 @@ from pipeline.train.recipe_tables import (
 )
 
 __all__ = ["Recipe", "recipe_to_begin_from"]
-
-
-LEAST_STDDEV = 1e-9
-"""By which a card lets values be divided."""
 
 
 class Recipe(Table):
@@ -96,9 +91,8 @@ class Recipe(Table):
     @model_validator(mode="after")
     def _fits_a_card(self) -> Self:
         """Refuse what the card would, when the training is over."""
-        if self.value_range is not None and not self.value_range[0] < self.value_range[1]:
-            raise ValueError(f"value_range: {self.value_range[0]:g} to {self.value_range[1]:g}; the first is to be the smaller")
-        if (doubled := _first_doubled(self.bands)) is not None:
+        check_value_range(self.value_range)
+        if (doubled := next((band for k, band in enumerate(self.bands) if band in self.bands[:k]), None)) is not None:
             raise ValueError(f"bands: {doubled} is there twice; the network takes each band once")
         if isinstance(self.normalize, tuple):
             if len(self.normalize) != len(self.bands):
@@ -132,7 +126,7 @@ class Recipe(Table):
         elif len(self.classes) < 2:
             raise ValueError("classes: one is no map; name two at least, or a number to regress in quantity")
         names = [c.name for c in self.classes]
-        if _first_doubled([name.casefold() for name in names]) is not None:
+        if len({name.casefold() for name in names}) < len(names):
             raise ValueError(f"classes: two have the same name: {', '.join(names)}")
         unknown = [name for name in self.loss.factors if name not in names]
         if unknown:
@@ -223,10 +217,6 @@ class Recipe(Table):
         for key in ("description", "license", "sources", "calibrate"):
             facts.pop(key)
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _first_doubled(names: Sequence[str]) -> str | None:
-    return next((name for k, name in enumerate(names) if name in names[:k]), None)
 
 
 def recipe_to_begin_from() -> str:
